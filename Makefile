@@ -1,0 +1,95 @@
+# longjump: `make` lists the targets. Nothing needs to be installed first but Python 3.11 or newer.
+#
+# One environment, .venv, serves everything. `make serve` puts in it what serving needs (no torch); `make test` and the
+# other working targets add the rest. Each installs only when pyproject.toml or constraints.txt is newer than its stamp.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+PORT ?=
+ARGS ?=
+DEMO ?= runs/demo
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+PACKAGES := longjump.py models trainer export server
+
+##@ Use it
+.PHONY: serve
+serve: $(VENV)/.serve ## serve the demo on http://localhost:8000 (PORT=8001, ARGS="BUNDLE --help")
+	@exec $(BIN)/longjump serve $(if $(PORT),--port $(PORT)) $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/.serve ## measure launch, engine and request times on this machine (ARGS="...")
+	@exec $(BIN)/longjump bench $(ARGS)
+
+.PHONY: demo-train
+demo-train: $(VENV)/.dev ## train the demo again: data, training, export, into runs/demo (1 to 2 hours on 2 cores)
+	@echo "longjump: the demo, from nothing, into $(DEMO): data about 5 minutes on 2 cores, then the training (it prints the time left)"
+	@test -e $(DEMO)/data/data.json || $(BIN)/longjump data build facets --size 32 --train 60000 --test 10000 --out $(DEMO)/data
+	@$(BIN)/longjump train facets/meanflow --data $(DEMO)/data --out $(DEMO)/run $$(test -e $(DEMO)/run/recipe.yaml && echo --resume)
+	@$(BIN)/longjump export $(DEMO)/run --out $(DEMO)/bundle --name facets --force
+	@echo "longjump: done; look at it with: make serve ARGS=$(DEMO)/bundle"
+
+##@ Work on it
+.PHONY: test
+test: lint ## everything CI runs: ruff, mypy, and the tests but the slow ones (ARGS="tests/server -k seed")
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+.PHONY: test-slow
+test-slow: $(VENV)/.dev ## the slow tests: whole training runs, minutes each
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+.PHONY: status
+status: $(VENV)/.dev ## walk the whole road with every recipe and write docs/status.md from what came out (minutes)
+	@$(BIN)/python -m tests.road.status
+
+.PHONY: lint
+lint: $(VENV)/.dev ## ruff (faults, format) and mypy (types)
+	@$(BIN)/ruff check --quiet $(PACKAGES) tests
+	@$(BIN)/ruff format --check --quiet $(PACKAGES) tests || { echo "longjump: not formatted; 'make format' mends it" >&2; exit 1; }
+	@$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/.dev ## let ruff format the code and mend what it can
+	@$(BIN)/ruff check --quiet --fix $(PACKAGES) tests
+	@$(BIN)/ruff format --quiet $(PACKAGES) tests
+
+.PHONY: clean
+clean: ## remove .venv and the caches; data and runs stay
+	@echo "longjump: removing $(VENV), caches and build outputs"
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	@find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## "; print "usage: make TARGET" } \
+	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST) \
+	  | if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi
+
+# The environment. `.made` is older than both stamps, so that making it anew installs everything anew.
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { echo "longjump: $(PYTHON) not found; install Python 3.11 or newer, or give one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "longjump: needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) -V 2>&1); give a newer one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "longjump: $(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "longjump: making $(VENV) ($$($(PYTHON) -V))"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.serve: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "longjump: installing what serving needs into $(VENV) (once; about 240 MB on disk, no torch)"
+	@$(INSTALL) '.[cpu]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "longjump: installing what training and the tests need into $(VENV) (once; torch is large)"
+	@$(INSTALL) '.[dev]'
+	@touch $@ $(VENV)/.serve

@@ -1,0 +1,89 @@
+"""The folders' arrows run one way: an import against them must not land."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .imports import PACKAGES, Import, imports_of, sources
+
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "export/runtime/": ("export.runtime",),
+    "export/": ("export", "models"),
+    "models/": ("models",),
+    "trainer/": ("trainer", "models", "export.runtime"),
+    "server/": ("server", "export.runtime"),
+    "loadtest/": ("loadtest",),
+    "longjump.py": (),
+}
+"""Folder -> what it may import of ours; the first prefix that matches counts. The front door imports by name, late."""
+
+TORCH = ("torch", "torchvision", "torchaudio", "onnxscript", "safetensors")
+NO_TORCH = ("export/runtime/", "server/", "loadtest/", "longjump.py")
+
+
+def against(found: Import) -> str | None:
+    """What is wrong with this import, or None."""
+    folder = next(prefix for prefix in ALLOWED if found.file.startswith(prefix))
+    top = found.module.partition(".")[0]
+    if top in TORCH and folder in NO_TORCH:
+        return f"{found.file}:{found.line} imports {found.module}, but {folder} runs without torch"
+    if top == "tests":
+        return f"{found.file}:{found.line} imports {found.module}; tests are not shipped"
+    if top not in PACKAGES:
+        return None
+    fits = any(found.module == one or found.module.startswith(one + ".") for one in ALLOWED[folder])
+    # `from export import runtime` names the bare package `export` on its way.
+    passing = any(one.startswith(found.module + ".") for one in ALLOWED[folder])
+    if fits or passing:
+        return None
+    allowed = ", ".join(ALLOWED[folder]) or "nothing"
+    return f"{found.file}:{found.line} imports {found.module}; {folder} may import {allowed}"
+
+
+def test_no_import_against_the_arrows(root: Path) -> None:
+    wrong = [text for path in sources(root) for found in imports_of(path, root) if (text := against(found))]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("models/dit.py", "from trainer import loop"),
+        ("models/dit.py", "import export.runtime.noise"),
+        ("trainer/loop.py", "from export.check import parity"),
+        ("trainer/loop.py", "from server.serve import run"),
+        ("export/wrap.py", "import trainer.recipe"),
+        ("export/runtime/noise.py", "from models.flow_map import FlowMap"),
+        ("export/runtime/noise.py", "from ..strip import strip"),
+        ("export/runtime/engines/onnxruntime.py", "import torch"),
+        ("server/api.py", "from export.export import run"),
+        ("server/api.py", "def f():\n    import torch.nn"),
+        ("server/api.py", "from importlib import import_module\nimport_module('models.dit')"),
+        ("server/api.py", "from tests.conftest import x"),
+        ("longjump.py", "import server"),
+    ],
+)
+def test_control_each_wrong_arrow_is_seen(tmp_path: Path, file: str, line: str) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(line + "\n")
+    assert any(against(found) for found in imports_of(path, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("trainer/loop.py", "from export.runtime import sampler"),
+        ("server/api.py", "from export.runtime.bundle import open_bundle"),
+        ("server/api.py", "from . import queue"),
+        ("export/runtime/engines/onnxruntime.py", "from ..bundle import Bundle\nimport onnxruntime"),
+        ("export/export.py", "import torch\nfrom models.checkpoint import load_checkpoint"),
+    ],
+)
+def test_control_right_arrows_pass(tmp_path: Path, file: str, line: str) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(line + "\n")
+    assert not [text for found in imports_of(path, tmp_path) if (text := against(found))]
