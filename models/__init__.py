@@ -1,0 +1,1 @@
+"""Networks, parametrisations, the jump and checkpoints."""

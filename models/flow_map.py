@@ -1,0 +1,67 @@
+"""The jump: one interface for every method of the family.
+
+A flow map takes z at time t to time s <= t (t = 1 noise, t = 0 data) by the average velocity u over [s, t]:
+
+    jump(z, t, s, label) = z - (t - s) * u(z, t, s, label)
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Parametrisation = Literal["raw", "edm"]
+Span = Literal["velocity", "endpoint", "any", "dyadic"]
+
+
+def per_sample(value: Tensor, like: Tensor) -> Tensor:
+    """[B] reshaped to broadcast against `like` [B, ...]."""
+    return value.reshape(-1, *[1] * (like.dim() - 1))
+
+
+class FlowMap(nn.Module):
+    """A network read as an average velocity.
+
+    Args:
+        net: maps (z, t, s, label) to a tensor of z's shape.
+        parametrisation: `raw`, u is the network's output; `edm`, the two-time form of EDM's preconditioning,
+            u = k(t, s) z - (sigma_data / N_t) F(z / N_t, t, s), where k is the exact average-velocity slope of
+            N(0, sigma_data^2 I) and N_t = sqrt(t^2 + sigma_data^2 (1 - t)^2). F = 0 is exact for that Gaussian, and at
+            s = t this is EDM's own form (Karras et al., arXiv 2206.00364, table 1, in linear-path coordinates).
+        span: where the map may be asked. A `velocity` model is evaluated at (t, t) whatever s is, so that a jump is
+            one Euler step.
+        sigma_data: standard deviation of the data, used by `edm`.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        parametrisation: Parametrisation = "raw",
+        span: Span = "any",
+        sigma_data: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.parametrisation = parametrisation
+        self.span = span
+        self.sigma_data = sigma_data
+
+    def forward(self, z: Tensor, t: Tensor, s: Tensor, label: Tensor) -> Tensor:
+        """Average velocity u over [s, t]: z [B, ...], t [B], s [B], label int64 [B] -> [B, ...]."""
+        if self.parametrisation == "raw":
+            raw: Tensor = self.net(z, t, s, label)
+            return raw
+        variance = self.sigma_data**2
+        norm_t = torch.sqrt(t**2 + variance * (1 - t) ** 2)
+        norm_s = torch.sqrt(s**2 + variance * (1 - s) ** 2)
+        # (N_t - N_s) / ((t - s) N_t), rearranged so that nothing cancels and s = t needs no special case.
+        slope = ((t + s) * (1 + variance) - 2 * variance) / (norm_t * (norm_t + norm_s))
+        norm = per_sample(norm_t, z)
+        return per_sample(slope, z) * z - self.sigma_data / norm * self.net(z / norm, t, s, label)
+
+    def jump(self, z: Tensor, t: Tensor, s: Tensor, label: Tensor) -> Tensor:
+        """z at time t -> z at time s; shapes as in `forward`."""
+        asked = t if self.span == "velocity" else s
+        return z - per_sample(t - s, z) * self(z, t, asked, label)

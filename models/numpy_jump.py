@@ -1,0 +1,31 @@
+"""A flow map on numpy arrays: the form in which the runtime's sampler calls a jump, whatever computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.flow_map import FlowMap
+
+Floats = NDArray[np.float32]
+
+
+def numpy_jump(flow_map: FlowMap) -> Callable[[Floats, Floats, Floats, NDArray[np.int64], Floats | None], Floats]:
+    """jump(z, t, s, label, guidance) of `flow_map`, computed on its device, without gradient.
+
+    The callable raises ValueError if guidance is given: these flow maps do not take it.
+    """
+    device = next(flow_map.parameters()).device
+
+    def jump(z: Floats, t: Floats, s: Floats, label: NDArray[np.int64], guidance: Floats | None = None) -> Floats:
+        if guidance is not None:
+            raise ValueError("this flow map has no guidance input")
+        with torch.inference_mode():
+            moved = flow_map.jump(*(torch.from_numpy(value).to(device) for value in (z, t, s, label)))
+        z_s: Floats = moved.cpu().numpy()
+        return z_s
+
+    return jump
