@@ -1,0 +1,1 @@
+"""Training: objectives, data, the loop, recipes and the closed-form oracle."""

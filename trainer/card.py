@@ -1,0 +1,163 @@
+"""What a checkpoint shows a person: README.md, samples.png, curves.png, metrics.json."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.runtime.grids import Step
+from export.runtime.images import encode, tile
+from models.checkpoint import CheckpointConfig
+from models.flow_map import FlowMap
+from trainer.ema import PowerEMA
+from trainer.sampling import draw, to_images
+
+COLUMNS = 12  # samples per class in the grid
+ROWS = 20  # classes in the grid, at most: the first ones
+
+
+def checkpoint_files(
+    config: CheckpointConfig, flow_map: FlowMap, ema: PowerEMA, log: list[dict[str, Any]]
+) -> dict[str, bytes]:
+    """The files by name. Samples come from the averaged weights, seeds 0, 1, 2, ...: nothing is picked."""
+    raw = {name: value.detach().clone() for name, value in flow_map.state_dict().items()}
+    flow_map.load_state_dict(ema.state)
+    flow_map.eval()
+    try:
+        samples = samples_image(config, flow_map) if config.kind == "image" else samples_plot(config, flow_map)
+    finally:
+        flow_map.load_state_dict(raw)
+        flow_map.train()
+    last = log[-1] if log else {}
+    return {
+        "samples.png": samples,
+        "curves.png": curves(log),
+        "metrics.json": (json.dumps(last, indent=2) + "\n").encode(),
+        "README.md": card(config, last).encode(),
+    }
+
+
+def steps_shown(config: CheckpointConfig) -> list[int]:
+    """The fewest steps, 1, 2, 4 say; of a velocity, which one step takes to the mean, few, some and the most."""
+    counts = sorted(map(int, config.grids))
+    if config.span == "velocity" and len(counts) > 3:
+        return [counts[0], counts[len(counts) // 2], counts[-1]]
+    return counts[:3]
+
+
+def grid_of(config: CheckpointConfig, steps: int) -> tuple[Step, ...]:
+    """The checkpoint's own grid of that many steps."""
+    return tuple(Step(*jump) for jump in config.grids[str(steps)])
+
+
+def samples_image(config: CheckpointConfig, flow_map: FlowMap) -> bytes:
+    """A PNG: a row per class (8 without classes), the same noise at several step counts side by side."""
+    rows = min(len(config.labels), ROWS) or 8
+    labels = [row if config.labels else 0 for row in range(rows) for _ in range(COLUMNS)]
+    panels: list[NDArray[np.uint8]] = []
+    for steps in steps_shown(config):
+        images = to_images(draw(flow_map, config.shape, grid_of(config, steps), labels))
+        panels += [tile(images, columns=COLUMNS), np.full((rows * images.shape[1], 8, 3), 255, np.uint8)]
+    return encode(np.concatenate(panels[:-1], axis=1), "png")
+
+
+def samples_plot(config: CheckpointConfig, flow_map: FlowMap) -> bytes:
+    """A PNG: histograms (one dimension) or scatter plots (the first two) at several step counts."""
+    counts = steps_shown(config)
+    figure, axes = _figure(len(counts))
+    labels = np.arange(2000) % max(1, len(config.labels))
+    for axis, steps in zip(axes, counts, strict=True):
+        points = draw(flow_map, config.shape, grid_of(config, steps), labels.tolist())
+        points = np.nan_to_num(points).clip(-1e6, 1e6)  # that a map diverges is for the next step's loss to say
+        if points.shape[1] == 1:
+            axis.hist(points[:, 0], bins=80, density=True)
+        else:
+            axis.scatter(points[:, 0], points[:, 1], s=2, c=labels, cmap="tab10")
+            axis.set_aspect("equal")
+        axis.set_title(f"{steps} step" + "s" * (steps > 1))
+    return _png(figure)
+
+
+def curves(log: list[dict[str, Any]]) -> bytes:
+    """A PNG of the raw (unweighted) terms and the gradient's norm over the steps."""
+    names = sorted(
+        {name for row in log for name in row if name.startswith("loss/") or name in ("derivative", "gradient")}
+    )
+    figure, axes = _figure(max(1, len(names)))
+    for axis, name in zip(axes, names, strict=False):
+        points = [(row["step"], row[name]) for row in log if name in row]
+        axis.plot(*zip(*points, strict=True), linewidth=1)
+        axis.set_title(name)
+        axis.set_xlabel("step")
+        axis.set_yscale("log")
+        axis.grid(alpha=0.3)
+    return _png(figure)
+
+
+def card(config: CheckpointConfig, last: dict[str, Any]) -> str:
+    """The model card."""
+    data = config.data
+    one_step = config.span != "velocity"
+    use = "One network evaluation makes a sample; more may refine it." if one_step else "Many steps make a sample."
+    lines = [
+        f"# {data.get('name', 'data')}: {config.method}",
+        "",
+        f"A flow map trained with longjump by {config.method} for {config.step:,} steps of batch "
+        f"{config.recipe['run']['batch']}. {use}",
+        "",
+        f"- z: {' x '.join(map(str, config.shape))} ({config.kind}); span `{config.span}`; "
+        f"{config.architecture.network}, parametrisation `{config.architecture.parametrisation}`",
+        f"- classes ({len(config.labels)}): {', '.join(config.labels) or 'none'}",
+        f"- data: {data.get('name')}, {data.get('counts', {}).get('train', '?')} training samples, "
+        f"licence {data.get('licence', 'unknown')}, SHA-256 {data.get('sha256')}",
+        f"- averaged weights: {', '.join(config.emas)} (shares of the run's length); the first is the default",
+        *([f"- guidance in the training target, effective scale {_scale(config):g}"] if _scale(config) != 1 else []),
+        "",
+        f"`samples.png`: {_listed(steps_shown(config))} from the same noise, seeds 0, 1, 2, ... in order, none picked. "
+        "`curves.png`: raw loss terms; a MeanFlow loss is not a measure of quality. "
+        "`config.json` holds the whole recipe.",
+        "",
+        "Last logged: " + ", ".join(f"{name} {_number(value)}" for name, value in last.items()),
+    ]
+    credits = data.get("credits")
+    if isinstance(credits, dict) and credits:  # data.json is the user's to write
+        lines += ["", "## Credits", "", "| class | title | by | licence |", "|---|---|---|---|"]
+        lines += [f"| {name} | {' | '.join(_credit(entry))} |" for name, entry in credits.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _credit(entry: Any) -> tuple[str, str, str]:
+    if not isinstance(entry, dict):
+        return str(entry), "", ""
+    return str(entry.get("title", "")), str(entry.get("creator", "")), str(entry.get("licence", ""))
+
+
+def _listed(steps: list[int]) -> str:
+    *most, last = map(str, steps)
+    return f"{', '.join(most)} and {last} steps" if most else f"{last} step" + "s" * (last != "1")
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
+
+
+def _scale(config: CheckpointConfig) -> float:
+    guidance = config.recipe["objective"].get("guidance") or {"omega": 1, "kappa": 0}
+    return float(guidance["omega"] / (1 - guidance["kappa"]))
+
+
+def _figure(panels: int) -> tuple[Any, list[Any]]:
+    from matplotlib.figure import Figure  # a second of import that only saving pays
+
+    figure = Figure(figsize=(4 * panels, 3), layout="constrained")
+    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,71 @@
+"""Where on the path a training pair is looked at."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from torch import Generator, Tensor
+
+
+class Uniform(BaseModel):
+    """Uniform on [0, 1]."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["uniform"] = "uniform"
+
+    def draw(self, count: int, generator: Generator) -> Tensor:
+        """[count] times in [0, 1)."""
+        return torch.rand(count, generator=generator, device=generator.device)
+
+
+class LogitNormal(BaseModel):
+    """sigmoid of N(mean, std^2); the same law as EDM's log-normal on sigma = t / (1 - t)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["logit-normal"] = "logit-normal"
+    mean: float = -0.4
+    std: PositiveFloat = 1.0
+
+    def draw(self, count: int, generator: Generator) -> Tensor:
+        """[count] times in (0, 1)."""
+        normal = torch.randn(count, generator=generator, device=generator.device)
+        return torch.sigmoid(self.mean + self.std * normal)
+
+
+TimeLaw = Annotated[Uniform | LogitNormal, Field(discriminator="kind")]
+
+
+class TwoTimes(BaseModel):
+    """The law of (t, s) in MeanFlow (arXiv 2505.13447, section 4.3; `min` is the authors' later CIFAR-10 sampler).
+
+    `swap` orders two draws so that s <= t; `min` keeps t's law and clips s to it. A share `jumps` of each batch keeps
+    s < t, exactly, so that the rows that need a Jacobian-vector product are the first ones; the rest has s = t.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    t: TimeLaw = LogitNormal()
+    s: TimeLaw = LogitNormal()
+    order: Literal["swap", "min"] = "swap"
+    jumps: float = Field(0.25, ge=0, le=1, description="share of rows with s < t")
+
+    def count(self, rows: int) -> int:
+        """How many of `rows` keep s < t."""
+        return round(self.jumps * rows)
+
+    def draw(self, rows: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """(t, s), each [rows], s <= t; s = t after the first `count(rows)`."""
+        t, s = self.t.draw(rows, generator), self.s.draw(rows, generator)
+        if self.order == "swap":
+            t, s = torch.maximum(t, s), torch.minimum(t, s)
+            # An s = t row must see t's own law, not that of a maximum of two draws.
+            own = self.t.draw(rows, generator)
+            t = torch.where(torch.arange(rows, device=t.device) < self.count(rows), t, own)
+        else:
+            s = torch.minimum(t, s)
+        s = torch.where(torch.arange(rows, device=t.device) < self.count(rows), s, t)
+        return t, s

@@ -1,0 +1,76 @@
+"""Optimisers over a model's parameters, as one object whatever their number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainer.recipe import Optimiser
+
+
+class Optimisers:
+    """AdamW on all parameters, or Muon on the matrices inside the blocks and AdamW on the rest.
+
+    Raises:
+        ValueError: Muon is asked for, and the model has no blocks.
+    """
+
+    def __init__(self, model: nn.Module, settings: Optimiser) -> None:
+        self.settings = settings
+        matrices = [
+            (name, value)
+            for name, value in model.named_parameters()
+            # Muon is for hidden matrices: not embeddings, not the last layer, not adaLN's zero-initialised ones.
+            if settings.name == "muon" and value.dim() == 2 and ".blocks." in name and "modulation" not in name
+        ]
+        if settings.name == "muon" and not matrices:
+            raise ValueError("optimiser.name muon is for a network with blocks (dit); use adamw with this one")
+        chosen = {name for name, _ in matrices}
+        rest = [(name, value) for name, value in model.named_parameters() if name not in chosen]
+        decay = settings.weight_decay
+        self.parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(rest, lr=settings.lr, betas=settings.betas, weight_decay=decay)
+        ]
+        if matrices:
+            muon = torch.optim.Muon(matrices, lr=settings.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+            self.parts.append(muon)
+        self.parameters = [value for _, value in rest + matrices]
+
+    def step(self, rate: float) -> Tensor:
+        """Clip the gradients, move the weights, clear the gradients.
+
+        Args:
+            rate: learning rate of this step.
+
+        Returns:
+            Norm of the whole gradient before clipping, a scalar. Where it is not finite nothing moves.
+        """
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
+        if torch.isfinite(norm):
+            for part in self.parts:
+                for group in part.param_groups:
+                    group["lr"] = rate
+                part.step()
+        for part in self.parts:
+            part.zero_grad(set_to_none=True)
+        return norm
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor of the state as PART/PARAMETER-INDEX/KEY; the rate and the like come from the recipe."""
+        return {
+            f"{number}/{index}/{key}": value if isinstance(value, Tensor) else torch.tensor(value)
+            for number, part in enumerate(self.parts)
+            for index, values in part.state_dict()["state"].items()
+            for key, value in values.items()
+        }
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        found: list[dict[int, dict[str, Any]]] = [{} for _ in self.parts]
+        for name, value in state.items():
+            number, index, key = name.split("/")
+            found[int(number)].setdefault(int(index), {})[key] = value
+        for part, values in zip(self.parts, found, strict=True):
+            part.load_state_dict({**part.state_dict(), "state": values})

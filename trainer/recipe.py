@@ -1,0 +1,206 @@
+"""Recipes: small YAML files over typed defaults."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from models.build import AnyArchitecture
+from trainer.objectives.flow_matching import FlowMatching
+from trainer.objectives.meanflow import MeanFlow
+from trainer.recipes import SHIPPED, shipped
+
+AnyObjective = Annotated[FlowMatching | MeanFlow, Field(discriminator="method")]
+
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+# A flat average over the whole run has the relative standard deviation 0.289; names have three decimals.
+Horizon = Annotated[float, Field(ge=0.001, lt=0.28)]
+
+
+class Optimiser(BaseModel):
+    """How the weights move.
+
+    `muon` orthogonalises the update of the blocks' matrices (torch.optim.Muon, its learning rate matched to AdamW's
+    root mean square) and gives all else to AdamW. The rate warms up linearly, stays, and falls linearly to zero over
+    the last `decay_steps`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Literal["adamw", "muon"] = "adamw"
+    lr: PositiveFloat = 1e-3
+    betas: tuple[Share, Share] = (0.9, 0.95)
+    weight_decay: float = Field(0.0, ge=0)
+    warmup_steps: int = Field(100, ge=0)
+    decay_steps: int = Field(0, ge=0)
+    clip: PositiveFloat = Field(1.0, description="largest norm of the whole gradient")
+
+    def rate(self, step: int, steps: int) -> float:
+        """Learning rate of step `step`, counted from 1, in a run of `steps`."""
+        warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
+        left = min(1.0, (steps - step + 1) / self.decay_steps) if self.decay_steps else 1.0
+        return self.lr * warm * left
+
+
+class Run(BaseModel):
+    """Length, batch and what is written on the way."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: PositiveInt = 10_000
+    batch: PositiveInt = 64
+    seed: int = Field(0, ge=0, lt=2**32)
+    ema: tuple[Horizon, ...] = Field(
+        (0.05, 0.1), min_length=1, description="horizons, as shares of the run; the first is the default"
+    )
+    log_every: PositiveInt = 50
+    save_every: PositiveInt = 1000
+    keep: PositiveInt = Field(2, description="checkpoints kept")
+    sample_steps: tuple[PositiveInt, ...] = Field((1, 2, 4, 8), min_length=1, description="grids of the checkpoint")
+
+    @field_validator("ema")
+    @classmethod
+    def _distinct(cls, ema: tuple[float, ...]) -> tuple[float, ...]:
+        if len({f"{horizon:.3f}" for horizon in ema}) < len(ema):
+            raise ValueError("horizons must differ in their first three decimals, which name the files")
+        return ema
+
+
+class Recipe(BaseModel):
+    """All that decides a run, besides the data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["image", "points"]
+    model: AnyArchitecture
+    objective: AnyObjective
+    optimiser: Optimiser = Optimiser()
+    run: Run = Run()
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Recipe:
+        if (self.kind == "image") != (self.model.network == "dit"):
+            raise ValueError(f"network {self.model.network} does not take data of kind {self.kind}")
+        return self
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply `a.b=value` overrides (the value is YAML).
+
+    Args:
+        name: a shipped recipe's name, or the path of a YAML file.
+        overrides: assignments, the later one wins.
+
+    Raises:
+        FileNotFoundError: neither; the message lists the shipped ones.
+        ValueError: a key or a value is wrong; the message names the key, and the nearest right one.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else SHIPPED / f"{name}.yaml"
+    if not path.is_file():
+        near = difflib.get_close_matches(name, shipped(), 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise FileNotFoundError(f"no recipe {name!r}; {hint}shipped: {', '.join(shipped())}; or give a .yaml file")
+    try:
+        tree = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path}: a recipe is a mapping with kind, model, objective, ...")
+    for override in overrides:
+        _assign(tree, override)
+    return parse_recipe(tree, name)
+
+
+def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
+    """Validate a recipe that was read from `source`. Raises ValueError as `load_recipe` does."""
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise ValueError(f"{source}: {'; '.join(_explain(item, tree) for item in error.errors()[:3])}") from None
+
+
+def _assign(tree: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ValueError(f"--set {override}: write a.b=value")
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        child = tree.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ValueError(f"--set {override}: {parent} is a value, not a group")
+        tree = child
+    try:
+        tree[leaf] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ValueError(f"--set {override}: {value!r} is not a YAML value") from None
+    # YAML 1.1 reads 1e-3 as text (it wants 1.0e-3); people write the former.
+    if isinstance(tree[leaf], str):
+        with contextlib.suppress(ValueError):
+            tree[leaf] = float(tree[leaf])
+
+
+def _explain(item: Any, tree: dict[str, Any]) -> str:
+    """One pydantic error as a clause that names the key, and for an unknown key the nearest right one."""
+    path = _written(item["loc"], tree)
+    where = ".".join(path)
+    if item["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(path[-1], sorted(_keys(Recipe)), 1, cutoff=0.5)
+        if near and near[0] == path[-1]:
+            return f"{where}: no such key with the other settings of this recipe"
+        return f"{where}: no such key" + (f"; did you mean {near[0]}?" if near else "")
+    if item["type"] == "union_tag_invalid":
+        context = item["ctx"]
+        key = context["discriminator"].strip("'")
+        return f"{where}.{key}: {context['tag']!r} is not one of {context['expected_tags']}"
+    if item["type"] == "missing":
+        return f"{where}: required"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}, not {item['input']!r}" if where else message
+
+
+def _written(location: tuple[int | str, ...], tree: Any) -> list[str]:
+    """The part of a pydantic location that a person wrote: without the names of the union members it passed through."""
+    path = []
+    for place, part in enumerate(location):
+        if isinstance(tree, dict) and part not in tree and place < len(location) - 1:
+            continue
+        path.append(str(part))
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return path
+
+
+def _keys(model: type[BaseModel]) -> set[str]:
+    """Every key that a recipe may hold, at any depth."""
+    keys: set[str] = set()
+    for name, field in model.model_fields.items():
+        keys.add(name)
+        for kind in _models(field.annotation):
+            keys |= _keys(kind)
+    return keys
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) in (typing.Union, Annotated):
+        return [model for part in typing.get_args(annotation) for model in _models(part)]
+    return []

@@ -1,0 +1,212 @@
+"""What a run leaves on disk: OUT/recipe.yaml, OUT/log.jsonl, and OUT/step-*/, the checkpoints.
+
+A checkpoint comes and goes by one rename, so it is whole or absent; older ones go only after the newer is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from models.checkpoint import CheckpointConfig, find_checkpoint, read_config, read_weights, write_weights
+from models.flow_map import FlowMap
+from trainer.ema import PowerEMA
+from trainer.optimiser import Optimisers
+
+
+class RunDirectory:
+    """The folder of one training run."""
+
+    def __init__(self, path: Path, keep: int) -> None:
+        self.path = path
+        self.keep = keep
+
+    def start(self, recipe: Mapping[str, Any]) -> None:
+        """Make the folder and write the resolved recipe.
+
+        Raises:
+            FileExistsError: it already holds a run.
+        """
+        if self.path.exists() and any(self.path.iterdir()):
+            raise FileExistsError(
+                f"{self.path} is not empty; give another --out, or --resume to go on with the run in it"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write_recipe(recipe)
+
+    def write_recipe(self, recipe: Mapping[str, Any]) -> None:
+        """Write recipe.yaml, which `longjump train` takes again."""
+        replace_text(self.path / "recipe.yaml", yaml.safe_dump(dict(recipe), sort_keys=False))
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append a row to log.jsonl. Raises OSError."""
+        with (self.path / "log.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The log so far; a line cut short by a crash is left out."""
+        rows = []
+        file = self.path / "log.jsonl"
+        for line in file.read_text().splitlines() if file.exists() else []:
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return rows
+
+    def save(
+        self,
+        config: CheckpointConfig,
+        flow_map: FlowMap,
+        emas: list[PowerEMA],
+        optimisers: Optimisers,
+        generator: torch.Generator,
+        extras: Mapping[str, bytes],
+    ) -> Path:
+        """Write the checkpoint of `config.step`, then remove all but the newest `keep`.
+
+        Args:
+            extras: more files of the folder by name: samples.png, curves.png, README.md, metrics.json.
+
+        Returns:
+            Its folder.
+
+        Raises:
+            OSError: the disk is full, say; nothing half-written is left and the last checkpoint stays.
+        """
+        final = self.path / f"step-{config.step:08d}"
+        partial = self.path / f".{final.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            (partial / "resume").mkdir(parents=True)
+            write_weights(partial, "model", flow_map.state_dict())
+            for ema in emas:
+                write_weights(partial, f"ema-{ema.name}", ema.state)
+            write_weights(partial / "resume", "state", optimisers.state() | {"generator": generator.get_state()})
+            for name, content in extras.items():
+                (partial / name).write_bytes(content)
+            (partial / "config.json").write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
+            for file in (*partial.rglob("*"), partial):
+                _sync(file)
+            partial.rename(final)
+            _sync(self.path)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise OSError(
+                f"the checkpoint {final} could not be written ({error}); those before it are intact"
+            ) from error
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        for old in sorted(self.path.glob("step-*"))[: -self.keep]:
+            _remove(old)
+        return final
+
+    def restore(
+        self,
+        config: CheckpointConfig,
+        flow_map: FlowMap,
+        emas: list[PowerEMA],
+        optimisers: Optimisers,
+        generator: torch.Generator,
+    ) -> int:
+        """Load the newest checkpoint into the given parts, and drop from the run what came after it.
+
+        Args:
+            config: what this run would save; the recipe's lengths and rates may differ from the checkpoint's.
+
+        Returns:
+            The checkpoint's step; 0, with the parts as they are, where a run ended before its first checkpoint.
+
+        Raises:
+            FileNotFoundError: there is no run.
+            ValueError: the run is another one (its data, model, method, ...), or a file is damaged.
+        """
+        for leftover in self.path.glob(".step-*"):  # of a run that was killed while it saved
+            _remove(leftover)
+        started = (self.path / "recipe.yaml").is_file()
+        if started and not any(self.path.glob("step-*")):
+            step = 0
+        else:
+            step = self._load(config, flow_map, emas, optimisers, generator)
+        kept = [row for row in self.rows() if row["step"] <= step]
+        replace_text(self.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
+        self.write_recipe(config.recipe)
+        return step
+
+    def _load(
+        self,
+        config: CheckpointConfig,
+        flow_map: FlowMap,
+        emas: list[PowerEMA],
+        optimisers: Optimisers,
+        generator: torch.Generator,
+    ) -> int:
+        folder = self.newest()
+        found = read_config(folder)
+        check_same_run(folder, found, config)
+        device = str(next(flow_map.parameters()).device)
+        state = read_weights(folder / "resume" / "state.safetensors")
+        try:
+            flow_map.load_state_dict(read_weights(folder / "model.safetensors", device))
+            for ema in emas:
+                ema.state = read_weights(folder / f"ema-{ema.name}.safetensors", device)
+            generator.set_state(state.pop("generator"))
+            optimisers.load(state)
+        except (KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:300]  # torch names every weight, a line each
+            raise ValueError(f"{folder}: its files do not belong together ({reason})") from None
+        return found.step
+
+    def newest(self) -> Path:
+        """Folder of the newest checkpoint. Raises FileNotFoundError where there is none."""
+        return find_checkpoint(self.path)
+
+
+def check_same_run(folder: Path, found: CheckpointConfig, now: CheckpointConfig) -> None:
+    """Raise ValueError unless a checkpoint can be gone on with as `now` says."""
+    pairs = {
+        "data": (found.data.get("sha256"), now.data.get("sha256")),
+        "classes": (", ".join(found.labels), ", ".join(now.labels)),
+        "model": (found.architecture, now.architecture),
+        "objective.method": (found.method, now.method),
+        "optimiser.name": (found.recipe["optimiser"]["name"], now.recipe["optimiser"]["name"]),
+        "run.ema": (", ".join(found.emas), ", ".join(now.emas)),
+    }
+    for key, (before, after) in pairs.items():
+        if before != after:
+            raise ValueError(
+                f"{folder} cannot be resumed: {key} was [{before}] and is [{after}] now; keep it, or give another --out"
+            )
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old or the new one, whole."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file or folder to the disk, so that the rename that follows never outruns its content."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(folder: Path) -> None:
+    """Delete a checkpoint; killed half-way, what is left is hidden and goes with the next resume."""
+    hidden = folder if folder.name.startswith(".") else folder.with_name(f".{folder.name}.old")
+    with contextlib.suppress(OSError):
+        folder.rename(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
