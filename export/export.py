@@ -1,0 +1,130 @@
+"""Turn a checkpoint into a bundle: an ONNX graph, verified against the checkpoint, with its manifest.
+
+The graph is compared with the checkpoint at several batch sizes and times before the bundle appears. The
+checkpoint's model card, samples and curves, and its recipe, go with it.
+
+Example:
+  longjump export runs/facets --out facets32
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from export.runtime.bundle import Bundle
+    from models.checkpoint import CheckpointConfig
+
+CARRIED = ("README.md", "samples.png", "curves.png", "metrics.json")
+"""Files of a checkpoint that go into the bundle as they are, where present."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `longjump export`."""
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint, or a run (its newest one)")
+    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="the folder to write")
+    parser.add_argument(
+        "--ema", metavar="H", help="which averaged weights, by horizon, or 'model' (default: the checkpoint's first)"
+    )
+    parser.add_argument("--name", help="name of the model (default: that of the bundle's folder)")
+    parser.add_argument("--licence", default="unspecified", help="licence of the weights, for the record")
+    parser.add_argument("--force", action="store_true", help="replace BUNDLE if it exists")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, verify and write; 0, or ValueError and OSError for the person who asked."""
+    from export.assemble import summary
+    from export.check import BATCHES
+
+    bundle = export(args.checkpoint, args.out, args.ema, args.name, args.licence, args.force)
+    error = bundle.manifest.provenance["parity"]["max_abs_error"]
+    print(f"graph and checkpoint differ by at most {error:.2g} (batches {', '.join(map(str, BATCHES))})")
+    print(summary(bundle))
+    return 0
+
+
+def export(
+    checkpoint: Path,
+    out: Path,
+    ema: str | None = None,
+    name: str | None = None,
+    licence: str = "unspecified",
+    replace: bool = False,
+) -> Bundle:
+    """Write the bundle `out` of a checkpoint folder (or the newest one of a run) and open it.
+
+    Raises ValueError if the graph is not within export.check.TOLERANCE of the checkpoint, FileExistsError if
+    `out` exists and is not to be replaced, and what load_checkpoint raises.
+    """
+    from export.assemble import assemble, build_stamp
+    from export.check import BATCHES, TOLERANCE, check_decode, check_jump_signature, graph_jump, parity
+    from export.decode import build_decode
+    from export.graph import build_jump, builder
+    from export.runtime.bundle import check_free
+    from export.runtime.engines.onnxruntime import open_session
+    from export.runtime.manifest import check_name, jump_file
+    from models.checkpoint import find_checkpoint, load_checkpoint
+    from models.numpy_jump import numpy_jump
+
+    check_free(out, replace)
+    name = check_name(name or out.absolute().name)
+    folder = find_checkpoint(checkpoint)
+    flow_map, config = load_checkpoint(folder, ema)
+    shape, labels = tuple(config.shape), list(config.labels)
+    jump = build_jump(flow_map, shape, len(labels))
+    session = open_session(jump, jump_file("fp32"))
+    check_jump_signature(session, "the exported graph", shape, guidance=False)
+    error = parity(numpy_jump(flow_map), graph_jump(session), shape, len(labels), config.span, config.t_max)
+    decode, image_shape = None, None
+    if config.kind == "image":
+        decode = build_decode(shape)
+        image_shape = check_decode(open_session(decode, "the decode graph"), "the decode graph", shape)
+    weights = ema or (config.emas[0] if config.emas else "model")
+    provenance = {
+        "parity": {"max_abs_error": error, "tolerance": TOLERANCE, "batches": list(BATCHES)},
+        "weights": {"ema": weights, "step": config.step, "sha256": _weights_digest(folder, weights)},
+        "built": build_stamp(),
+        "architecture": config.architecture.model_dump(mode="json"),
+        "data": config.data,
+        "recipe": config.recipe,
+    }
+    return assemble(
+        out,
+        jump=jump,
+        decode=decode,
+        z_shape=shape,
+        image_shape=image_shape,
+        labels=labels,
+        span=config.span,
+        t_max=config.t_max,
+        guidance=None,
+        builder=builder(),
+        fields={
+            "name": name,
+            "grids": config.grids,
+            "method": config.method,
+            "licence": licence,
+            "provenance": provenance,
+        },
+        extras=_extras(folder, config),
+        replace=replace,
+    )
+
+
+def _extras(folder: Path, config: CheckpointConfig) -> dict[str, bytes | Path]:
+    """What travels with the graphs: the resolved recipe, and what the checkpoint shows a person."""
+    import yaml
+
+    recipe: Any = json.loads(json.dumps(config.recipe))  # tuples as lists: plain YAML
+    extras: dict[str, bytes | Path] = {"recipe.yaml": yaml.safe_dump(recipe, sort_keys=False).encode()}
+    extras.update({file: folder / file for file in CARRIED if (folder / file).is_file()})
+    return extras
+
+
+def _weights_digest(folder: Path, weights: str) -> str:
+    file = "model.safetensors" if weights == "model" else f"ema-{weights}.safetensors"
+    return hashlib.sha256((folder / file).read_bytes()).hexdigest()

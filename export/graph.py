@@ -1,0 +1,73 @@
+"""A flow map as an ONNX jump graph, by torch's exporter."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import onnxscript
+import torch
+from torch import Tensor, nn
+
+from export.decode import OPSET
+from export.strip import strip
+from models.flow_map import FlowMap
+
+
+class _Jump(nn.Module):
+    """A flow map whose forward is its jump: what the exporter traces."""
+
+    def __init__(self, flow_map: FlowMap) -> None:
+        super().__init__()
+        self.flow_map = flow_map
+
+    def forward(self, z: Tensor, t: Tensor, s: Tensor, label: Tensor) -> Tensor:
+        return self.flow_map.jump(z, t, s, label)
+
+
+def build_jump(flow_map: FlowMap, z_shape: Sequence[int], labels: int) -> bytes:
+    """The jump of a flow map as a serialised ONNX model, float32, its weights inside, with a dynamic batch.
+
+    Inputs z f32 [B, *z_shape], t, s f32 [B], label i64 [B]; output z_s. A map of span `velocity` evaluates u
+    at (t, t): that is in FlowMap.jump. Stripped of what the exporter writes about itself.
+    """
+    # Two rows: torch.export would take a batch of one for a constant.
+    example = (torch.zeros(2, *z_shape), torch.ones(2), torch.zeros(2), torch.full((2,), labels))
+    batch = torch.export.Dim("batch", min=1)
+    with _quiet():
+        program: Any = torch.onnx.export(
+            _Jump(flow_map).eval(),
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["z", "t", "s", "label"],
+            output_names=["z_s"],
+            dynamic_shapes=({0: batch}, {0: batch}, {0: batch}, {0: batch}),
+            external_data=False,
+            verbose=False,
+        )
+    model = program.model_proto
+    strip(model)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No word from the exporter about libraries that we do not use and its own deprecations: parity judges it."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def builder() -> str:
+    """What build_jump builds with, for the manifest."""
+    return f"torch {torch.__version__}, onnxscript {onnxscript.__version__}, opset {OPSET}"

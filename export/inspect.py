@@ -1,0 +1,107 @@
+"""Verify a bundle and show what is in it.
+
+Every file is compared with its SHA-256 in the manifest, and the manifest with its digest, before anything is
+shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from export.runtime.manifest import Manifest
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `longjump inspect`."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="the folder of the bundle")
+    parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verify and print; 0, or ValueError and OSError that say what is wrong with the bundle."""
+    from export.runtime.bundle import open_bundle
+    from export.runtime.manifest import write_manifest
+
+    manifest = open_bundle(args.bundle).manifest
+    print(write_manifest(manifest).decode(), end="") if args.json else print(describe(manifest))
+    return 0
+
+
+def describe(manifest: Manifest) -> str:
+    """The manifest for a person to read."""
+    size = sum(entry.bytes for entry in manifest.files.values())
+    rows: list[tuple[str, str]] = [
+        ("name", manifest.name),
+        ("digest", f"{manifest.digest} (format {manifest.format})"),
+        ("files", f"{len(manifest.files)} files, {_size(size)}, all as in the manifest"),
+        *(("", f"{_size(entry.bytes):>9}  {file}") for file, entry in sorted(manifest.files.items())),
+        ("kind", manifest.kind),
+        ("z", _shape(manifest.z_shape)),
+    ]
+    if manifest.image_shape is not None:
+        rows.append(("image", f"{_shape(manifest.image_shape)} (height, width, RGB)"))
+    rows += [
+        ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels)}" if manifest.labels else "none"),
+        ("guidance", _guidance(manifest)),
+        ("span", manifest.span + ("" if manifest.t_max == 1 else f", t up to {manifest.t_max:g} (and 1)")),
+        ("steps", f"{', '.join(map(str, manifest.steps))} ({manifest.default_steps} by default)"),
+        *(("", f"{steps:>3}: {_grid(manifest, steps)}") for steps in manifest.steps if steps <= 8),
+    ]
+    for entry in manifest.engines:
+        low, high = entry.batch
+        batch = f"batch {low} and more" if high is None else f"batch {low} to {high}"
+        where = f" on {entry.executed_on}" if entry.executed_on else ""
+        rows.append(
+            ("engine", f"{entry.backend}, {entry.precision}, target {entry.target}, {batch}: {entry.state}{where}")
+        )
+        rows.append(("", f"{entry.file}, builder: {entry.builder}"))
+    for precision, same in manifest.batch_invariant.items():
+        rows.append(
+            ("batches", f"{precision}: {'the same bits in every batch' if same else 'bits vary with the batch'}")
+        )
+    rows.append(("quality", "not measured" if not manifest.quality else ""))
+    rows += [("", f"{key}: {value}") for key, value in manifest.quality.items()]
+    rows += [("method", manifest.method), ("licence", manifest.licence), ("provenance", "")]
+    rows[-1:] = [
+        ("provenance" if i == 0 else "", line) for i, line in enumerate(_flat(manifest.provenance) or ["not stated"])
+    ]
+    return "\n".join(f"{title:<12}{text}".rstrip() for title, text in rows)
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _size(count: int) -> str:
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
+
+
+def _guidance(manifest: Manifest) -> str:
+    scale = manifest.guidance
+    if scale is None:
+        return "no input for it"
+    return f"{scale.min:g} to {scale.max:g}, {scale.default:g} by default, {scale.rows_per_step} row(s) a step"
+
+
+def _grid(manifest: Manifest, steps: int) -> str:
+    parts = []
+    for step in manifest.grid(steps):
+        noise = f" (x {step.a:.4g}, + {step.b:.4g} noise)" if step.b or step.a != 1 else ""
+        parts.append(f"{step.t:.4g} -> {step.s:.4g}{noise}")
+    return ", ".join(parts)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> list[str]:
+    """Nested fields as lines "a.b.c = value"."""
+    lines = []
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            lines += _flat(value, f"{prefix}{key}.")
+        else:
+            text = str(value)
+            lines.append(f"{prefix}{key} = {text if len(text) <= 120 else text[:117] + '...'}")
+    return lines

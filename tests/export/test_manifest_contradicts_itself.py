@@ -1,0 +1,103 @@
+"""A manifest whose fields do not fit together is refused when it is written, with the field's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export.runtime.bundle import Bundle
+from export.runtime.grids import Step
+from export.runtime.manifest import Guidance, Manifest
+
+MakeBundle = Callable[..., Bundle]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "a b"}, "name 'a b' must be plain"),
+        ({"kind": "video"}, "kind: .*(got 'video')"),
+        ({"null_label": 2}, "null_label must be 3"),
+        ({"labels": ["a", "a", "b"]}, "distinct"),
+        ({"labels": ["a", "none", "b"]}, "'none' is reserved"),
+        ({"labels": ["a", "b\n", "c"]}, "printable"),
+        ({"span": "all"}, "span"),
+        ({"span": "endpoint"}, "the grid for 2 steps: step 1 of 2"),
+        ({"steps": [1, 2]}, "steps must be the rising list"),
+        ({"steps": [2, 1, 4]}, "steps must be the rising list"),
+        ({"grids": {"1": [Step(1, 0)], "2": [Step(1, 0)]}, "steps": [1, 2]}, "the grid for 2 steps has 1"),
+        ({"z_shape": [3, 0, 4]}, "z_shape"),
+        ({"z_shape": [3, 16]}, "z_shape"),
+        ({"image_shape": None}, "needs image_shape"),
+        ({"image_shape": [4, 4, 1]}, "image_shape"),
+        ({"precisions": ["fp32", "fp16"]}, "batch_invariant must name exactly"),
+        ({"precisions": ["fp16"], "batch_invariant": {"fp16": True}}, "must contain fp32"),
+        (
+            {"precisions": ["fp32", "fp16"], "batch_invariant": {"fp32": True, "fp16": False}},
+            "files must list jump.fp16",
+        ),
+        ({"guidance": {"min": 2, "max": 1, "default": 1}}, "min <= default <= max"),
+        ({"guidance": {"min": 1, "max": float("inf"), "default": 1}}, "guidance.max"),
+        ({"t_max": 1.5}, "t_max"),
+        ({"quality": {"1": {"fid": float("nan")}}}, "must be plain JSON"),
+        ({"provenance": {"made": object()}}, "must be plain JSON"),
+        ({"typo": 1}, "typo"),
+    ],
+)
+def test_it_is_refused(make_bundle: MakeBundle, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        make_bundle(**changes)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def manifest(make_bundle: MakeBundle) -> Manifest:
+    return make_bundle(guidance={"min": 1, "max": 4, "default": 1.5}).manifest
+
+
+def test_labels_are_found(manifest: Manifest) -> None:
+    assert [manifest.find_label(label) for label in ("ash", "cedar", "1", 1, "none")] == [0, 2, 1, 1, 3]
+    assert [manifest.label_name(index) for index in range(4)] == ["ash", "birch", "cedar", "none"]
+
+
+@pytest.mark.parametrize("label", ["oak", "3", 3, -1, "-1", "", "Ash", "9" * 5000])
+def test_an_unknown_label_lists_those_that_exist(manifest: Manifest, label: str | int) -> None:
+    with pytest.raises(ValueError, match=r"unknown label .*ash, birch, cedar \(0 to 2\) or none") as caught:
+        manifest.find_label(label)
+    assert len(str(caught.value)) < 200
+
+
+def test_a_name_wins_over_an_index(make_bundle: MakeBundle) -> None:
+    digits = make_bundle("digits", labels=["2", "1", "0"]).manifest
+    assert [digits.find_label(label) for label in ("2", "0", 2)] == [0, 2, 2]
+
+
+def test_unsupported_steps_list_those_that_are(manifest: Manifest) -> None:
+    assert manifest.grid(2) == (Step(1.0, 0.5), Step(0.5, 0.0))
+    assert manifest.default_steps == 1
+    with pytest.raises(ValueError, match="steps=3 is not supported; toy supports 1, 2, 4"):
+        manifest.grid(3)
+
+
+def test_guidance_out_of_range_is_named(manifest: Manifest) -> None:
+    assert manifest.check_guidance(None) == 1.5
+    assert manifest.check_guidance(4) == 4.0
+    for scale in (0.5, 5.0, float("nan")):
+        with pytest.raises(ValueError, match="is outside 1 to 4"):
+            manifest.check_guidance(scale)
+
+
+def test_guidance_without_the_input_is_never_ignored(make_bundle: MakeBundle) -> None:
+    plain = make_bundle().manifest
+    assert plain.check_guidance(1.0) is None
+    with pytest.raises(ValueError, match="has no guidance input"):
+        plain.check_guidance(2.0)
+
+
+def test_rows_per_step_is_one_or_two() -> None:
+    with pytest.raises(ValueError, match="rows_per_step"):
+        Guidance(min=1, max=2, default=1, rows_per_step=3)  # type: ignore[arg-type]
