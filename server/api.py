@@ -1,0 +1,98 @@
+"""The HTTP application: the routes, and problem documents for whatever goes wrong around them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from server import problem
+from server.docs import add_docs
+from server.generate import Generate
+from server.metrics import CONTENT_TYPE, Metrics
+from server.problem import Problem
+from server.supervisor import Supervisor
+
+
+def build_api(generate: Generate, supervisor: Supervisor, metrics: Metrics) -> FastAPI:
+    """The application over its parts."""
+    api = FastAPI(title="longjump", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    api.router.routes.append(
+        # An object, not a function: Starlette then passes requests on as they are.
+        Route("/generate", generate, methods=["GET", "POST"], include_in_schema=False)
+    )
+
+    @api.get("/v1/models", tags=["server"], summary="What is served")
+    async def models() -> JSONResponse:
+        """The bundle, its labels, steps, formats and fingerprint. Empty until the first worker is ready."""
+        model = supervisor.model
+        return JSONResponse({"object": "list", "data": [] if model is None else [model.describe()]})
+
+    @api.get("/livez", tags=["server"], summary="Whether the process answers")
+    async def livez() -> PlainTextResponse:
+        """200 as long as the process answers at all."""
+        return PlainTextResponse("ok\n")
+
+    @api.get("/readyz", tags=["server"], summary="Whether requests should come here")
+    async def readyz() -> JSONResponse:
+        """200 if a warm worker is up and the server is not draining, else 503."""
+        model = supervisor.model
+        if supervisor.draining:
+            raise problem.not_ready("the server is draining: it finishes what it accepted and exits")
+        if model is None or not supervisor.up:
+            state = "starting" if model is None else "being replaced"
+            raise problem.not_ready(f"the worker is {state}")
+        startup = {"http": supervisor.http_seconds, **model.startup}
+        return JSONResponse({"status": "ready", "model": model.name, "startup_seconds": startup})
+
+    @api.get("/metrics", tags=["server"], summary="Counts and times, for Prometheus")
+    async def read_metrics() -> Response:
+        """The series are named longjump_..."""
+        return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+    @api.get("/", include_in_schema=False)
+    async def home() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    add_docs(api, supervisor)
+
+    @api.exception_handler(Problem)
+    async def on_problem(request: Request, error: Problem) -> Response:
+        return _response(error)
+
+    @api.exception_handler(HTTPException)
+    async def on_http_exception(request: Request, error: HTTPException) -> Response:
+        return _response(_routing_problem(request, error))
+
+    @api.exception_handler(Exception)
+    async def on_error(request: Request, error: Exception) -> Response:
+        return _response(problem.failed("an error of the server's own; its log has the details"))
+
+    return api
+
+
+def _routing_problem(request: Request, error: HTTPException) -> Problem:
+    """The problem for a path or method that does not exist."""
+    path = request.url.path[:100]
+    headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
+    if error.status_code == 404:
+        detail = f"there is nothing at {path!r}; /docs lists what there is"
+        return Problem(404, "not-found", "There is nothing here", detail)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        detail = f"{path!r} does not take {request.method}; it takes {allowed}"
+        return Problem(405, "method-not-allowed", "The method is not allowed", detail, headers=headers)
+    return Problem(error.status_code, "http-error", "The request failed", str(error.detail), headers=headers)
+
+
+def _response(error: Problem) -> Response:
+    headers: dict[str, Any] = {name.decode(): value.decode() for name, value in error.headers}
+    return Response(
+        error.body(),
+        status_code=error.status,
+        media_type=problem.MEDIA_TYPE,
+        headers={**headers, "cache-control": "no-store"},
+    )

@@ -1,0 +1,68 @@
+"""What is served, as the API process knows it: from the worker's hello, so that only the worker reads the bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from export.runtime.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Model:
+    """One bundle on one engine."""
+
+    manifest: Manifest
+    fingerprint: str
+    startup: dict[str, float]
+    """Seconds of the worker's start, by part: process, imports, bundle, engine, warm."""
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return self.manifest.name
+
+    @property
+    def default_steps(self) -> int:
+        """Steps of a request that names none: 1 where supported, else the fewest there are."""
+        return self.manifest.steps[0]
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether a row's bits are the same in every batch, as the builder measured for the precision served."""
+        return self.manifest.batch_invariant["fp32"]
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats that results can be had in; the first is the default."""
+        return ("png", "jpeg", "webp", "npy") if self.manifest.kind == "image" else ("json", "npy")
+
+    def describe(self) -> dict[str, Any]:
+        """An entry of /v1/models."""
+        manifest = self.manifest
+        return {
+            "id": manifest.name,
+            "object": "model",
+            "owned_by": "longjump",
+            "kind": manifest.kind,
+            "image_shape": manifest.image_shape,
+            "z_shape": manifest.z_shape,
+            "labels": manifest.labels,
+            "steps": manifest.steps,
+            "default_steps": self.default_steps,
+            "guidance": manifest.guidance.model_dump() if manifest.guidance else None,
+            "formats": self.formats,
+            "method": manifest.method,
+            "span": manifest.span,
+            "precision": "fp32",
+            "batch_invariant": self.deterministic,
+            "quality": manifest.quality,
+            "licence": manifest.licence,
+            "digest": manifest.digest,
+            "fingerprint": self.fingerprint,
+        }
+
+
+def read_hello(hello: dict[str, Any]) -> Model:
+    """The model that a worker says it serves."""
+    return Model(Manifest.model_validate(hello["manifest"]), hello["fingerprint"], hello["startup"])

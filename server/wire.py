@@ -1,0 +1,57 @@
+"""Frames on the socket between the API process and a worker: a small JSON header and raw blobs.
+
+    u32 header bytes | u32 blob bytes | header (UTF-8 JSON, "sizes" lists the blobs') | blob | blob ...
+
+Both ends are ours and on one machine, so there is no version and no checksum. To a worker go `job` and `cancel`; back
+come `hello` or `refused` once, then `done` and `failed`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+_PREFIX = struct.Struct("<II")
+
+MAX_FRAME = 2**31
+"""Bytes. A longer frame means that the ends lost step."""
+
+Frame = tuple[dict[str, Any], list[bytes]]
+
+
+def pack(header: dict[str, Any], blobs: Sequence[bytes] = ()) -> bytes:
+    """One frame as bytes. ValueError if it is longer than MAX_FRAME."""
+    if blobs:
+        header = {**header, "sizes": [len(blob) for blob in blobs]}
+    head = json.dumps(header, separators=(",", ":")).encode()
+    size = sum(map(len, blobs))
+    if len(head) + size > MAX_FRAME:
+        raise ValueError(f"a reply of {size} bytes is over the limit of {MAX_FRAME}; ask for fewer images at once")
+    return b"".join((_PREFIX.pack(len(head), size), head, *blobs))
+
+
+class Frames:
+    """Cuts a byte stream back into frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Take in `data` and yield the frames that are now complete. ValueError if the stream makes no sense."""
+        self._buffer += data
+        while len(self._buffer) >= _PREFIX.size:
+            head_size, blob_size = _PREFIX.unpack_from(self._buffer)
+            start = _PREFIX.size + head_size
+            if start + blob_size > MAX_FRAME + _PREFIX.size:
+                raise ValueError(f"a frame of {start + blob_size} bytes is over the limit of {MAX_FRAME}")
+            if len(self._buffer) < start + blob_size:
+                return
+            header = json.loads(self._buffer[_PREFIX.size : start])
+            blobs = []
+            for size in header.get("sizes", ()):
+                blobs.append(bytes(memoryview(self._buffer)[start : start + size]))
+                start += size
+            del self._buffer[:start]
+            yield header, blobs

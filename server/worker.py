@@ -1,0 +1,176 @@
+"""The worker process: owns the engine, turns jobs into encoded bytes, and lives as long as its socket.
+
+One thread owns the device. Between ticks it reads what has arrived; when there is nothing to do it sleeps in recv, so
+an idle request is taken up without a hop between threads. Finished requests are decoded and encoded in a small pool
+while the next tick runs; a lone one is written on the spot, which is quicker than handing it over.
+
+Started by `server.supervisor` with a socket in --fd. When the other end goes away, for whatever reason, it exits.
+"""
+
+from __future__ import annotations
+
+import time
+
+STARTED = time.monotonic()
+
+# Only now: the start-up report counts these imports.
+import argparse  # noqa: E402
+import contextlib  # noqa: E402
+import itertools  # noqa: E402
+import os  # noqa: E402
+import signal  # noqa: E402
+import socket  # noqa: E402
+import sys  # noqa: E402
+import threading  # noqa: E402
+from collections import deque  # noqa: E402
+from collections.abc import Callable, Sequence  # noqa: E402
+from concurrent.futures import ThreadPoolExecutor  # noqa: E402
+from typing import Any, NoReturn  # noqa: E402
+
+from export.runtime.bundle import Bundle, open_bundle  # noqa: E402
+from export.runtime.engines import Engine, open_engine  # noqa: E402
+from server.imaging import decode, write  # noqa: E402
+from server.jobs import Job  # noqa: E402
+from server.ticks import Finished, Ticks  # noqa: E402
+from server.wire import Frames, pack  # noqa: E402
+
+IMPORTED = time.monotonic()
+
+WRITERS = 2
+"""Threads that decode and encode."""
+
+READ_BYTES = 2**18
+
+EngineOpener = Callable[[Bundle, int | None], Engine]
+
+
+class Worker:
+    """Runs the jobs that come over `sock` on `engine`, at most `max_rows` rows in a tick."""
+
+    def __init__(self, engine: Engine, sock: socket.socket, max_rows: int) -> None:
+        self._engine = engine
+        self._socket = sock
+        self._frames = Frames()
+        self._ticks = Ticks(engine, max_rows)
+        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="write")
+        self._sending = threading.Lock()
+        # A deque, because one thread adds while another takes out.
+        self._tick_log: deque[tuple[int, float]] = deque()
+
+    def run(self) -> None:
+        """Serve until the other end closes the socket."""
+        while self._read(wait=not self._ticks):
+            if not self._ticks:
+                continue
+            tick = self._ticks.run()
+            self._tick_log.append((tick.rows, tick.seconds))
+            for job, error in tick.failed:
+                self._send_failure(job, error)
+            if len(tick.finished) == 1 and not self._ticks:
+                self._reply(tick.finished)
+            elif tick.finished:
+                self._writers.submit(self._reply, tick.finished)
+
+    def _read(self, wait: bool) -> bool:
+        """Take in what has arrived, after waiting for something if `wait`; False at the end of the stream."""
+        flags = 0 if wait else socket.MSG_DONTWAIT
+        while True:
+            try:
+                data = self._socket.recv(READ_BYTES, flags)
+            except BlockingIOError:
+                return True
+            except ConnectionError:
+                return False
+            if not data:
+                return False
+            for header, _ in self._frames.feed(data):
+                if header["op"] == "job":
+                    self._ticks.add(Job.from_header(header))
+                else:
+                    self._ticks.cancel(header["id"])
+            if len(data) < READ_BYTES:
+                return True
+            flags = socket.MSG_DONTWAIT
+
+    def _reply(self, finished: list[Finished]) -> None:
+        """Decode the requests together, then encode and send each."""
+        try:
+            start = time.monotonic()
+            shown = decode(self._engine, [done.z for done in finished])
+            decode_seconds = time.monotonic() - start
+        except Exception as error:
+            for done in finished:
+                self._send_failure(done.job, error)
+            return
+        for done, pictures in zip(finished, shown, strict=True):
+            start = time.monotonic()
+            try:
+                blobs = write(done.job, pictures)
+                stages = [done.queue, done.network, decode_seconds, time.monotonic() - start]
+                self._send({"op": "done", "id": done.job.id, "labels": done.labels, "stages": stages}, blobs)
+            except Exception as error:
+                self._send_failure(done.job, error)
+
+    def _send_failure(self, job: Job, error: Exception) -> None:
+        print(f"longjump worker: job {job.id} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        self._send({"op": "failed", "id": job.id, "reason": f"{type(error).__name__}: {error}"})
+
+    def _send(self, header: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
+        with self._sending:
+            header["ticks"] = [self._tick_log.popleft() for _ in range(len(self._tick_log))]
+            frame = pack(header, blobs)
+            with contextlib.suppress(ConnectionError):  # the reading thread sees it too and ends the process
+                self._socket.sendall(frame)
+
+
+def main(argv: Sequence[str] | None = None, opener: EngineOpener = open_engine) -> int:
+    """Open the bundle, warm the engine, say hello, and work until the socket closes.
+
+    A bundle that cannot be served is reported over the socket, in one line for the person, with exit code 2.
+    """
+    parser = argparse.ArgumentParser(description="internal: started by longjump serve")
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--bundle", required=True)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--max-rows", type=int, required=True)
+    args = parser.parse_args(argv)
+    # Ctrl-C and a service manager signal the whole group. The API process drains; until it closes the socket, we work.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sock = socket.socket(fileno=args.fd)
+    marks = [time.monotonic()]
+    try:
+        bundle = open_bundle(args.bundle)
+        marks.append(time.monotonic())
+        engine = opener(bundle, args.threads)
+        marks.append(time.monotonic())
+        engine.warm()
+        marks.append(time.monotonic())
+    except (ValueError, OSError) as error:
+        sock.sendall(pack({"op": "refused", "reason": str(error)}))
+        return 2
+    opened, loaded, warmed = (after - before for before, after in itertools.pairwise(marks))
+    hello = {
+        "op": "hello",
+        "manifest": bundle.manifest.model_dump(mode="json"),
+        "fingerprint": engine.fingerprint,
+        "started": STARTED,
+        "startup": {"imports": IMPORTED - STARTED, "bundle": opened, "engine": loaded, "warm": warmed},
+    }
+    try:
+        sock.sendall(pack(hello))
+    except ConnectionError:
+        return 0
+    Worker(engine, sock, args.max_rows).run()
+    return 0
+
+
+def start(opener: EngineOpener = open_engine) -> NoReturn:
+    """`main` as a process."""
+    code = main(opener=opener)
+    sys.stderr.flush()
+    os._exit(code)  # a thread still encoding for nobody must not keep the process alive
+
+
+if __name__ == "__main__":
+    start()

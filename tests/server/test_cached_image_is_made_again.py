@@ -1,0 +1,56 @@
+"""GET /generate can be cached: an ETag that is known before the work, and no work where it is known to the client."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import Server, Start
+
+
+@pytest.fixture
+def server(start: Start, images: Path) -> Server:
+    return start(images)
+
+
+def ticks(server: Server) -> float:
+    return server.metric("longjump_tick_rows_count")
+
+
+def test_known_image_is_not_made_again(server: Server) -> None:
+    first = server.client.get("/generate?seed=1&label=cat")
+    tag = first.headers["etag"]
+    before = ticks(server)
+    for known in (tag, f'"other", {tag}', f"W/{tag}", "*"):
+        again = server.client.get("/generate?seed=1&label=cat", headers={"if-none-match": known})
+        assert again.status_code == 304
+        assert again.content == b""
+        assert again.headers["etag"] == tag
+        assert "max-age" in again.headers["cache-control"]
+    assert ticks(server) == before
+    other = server.client.get("/generate?seed=1&label=cat", headers={"if-none-match": '"other"'})
+    assert other.status_code == 200
+    assert other.content == first.content
+
+
+def test_another_image_has_another_tag(server: Server) -> None:
+    targets = [f"/generate?seed={seed}&steps={steps}&n={n}" for seed in (1, 2) for steps in (1, 2) for n in (1, 2)]
+    tags = {server.client.get(target).headers["etag"] for target in targets}
+    tags.add(server.client.get(targets[-1], headers={"accept": "application/json"}).headers["etag"])
+    assert len(tags) == len(targets) + 1
+
+
+def test_image_of_get_is_that_of_post(server: Server) -> None:
+    get, post = server.client.get("/generate?seed=1"), server.client.post("/generate?seed=1")
+    assert get.content == post.content
+    assert "accept" in get.headers["vary"].lower()
+    assert post.headers["cache-control"] == "no-store"
+    assert "etag" not in post.headers
+
+
+def test_head_has_no_body(server: Server) -> None:
+    head, get = server.client.head("/generate?seed=1"), server.client.get("/generate?seed=1")
+    assert head.content == b""
+    assert head.headers["etag"] == get.headers["etag"]
+    assert head.headers["content-length"] == str(len(get.content))

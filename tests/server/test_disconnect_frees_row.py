@@ -1,0 +1,34 @@
+"""A client that goes away takes its rows with it, whether they wait or run."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from .conftest import Server, Start, eventually
+
+
+def ask_and_leave(server: Server, target: str) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", server.port))
+    connection.sendall(f"POST {target} HTTP/1.1\r\nhost: test\r\n\r\n".encode())
+    return connection
+
+
+def test_disconnect_frees_row(start: Start, images: Path) -> None:
+    server = start(images, "--max-rows", "2", held=True)
+    kept = server.send("/generate?seed=1&steps=4")
+    server.wait_for("longjump_running", 1)
+    # Two that the worker has, eight samples to fill its room, and one that waits in the queue.
+    leaving = [
+        ask_and_leave(server, f"/generate?seed={seed}&steps=4&n={n}") for seed, n in ((2, 1), (3, 1), (4, 8), (5, 1))
+    ]
+    eventually(lambda: server.metric("longjump_waiting") + server.metric("longjump_running") == 5, "all accepted")
+    assert server.metric("longjump_waiting") > 0
+    for connection in leaving:
+        connection.close()
+    eventually(lambda: server.metric("longjump_waiting") + server.metric("longjump_running") == 1, "four were freed")
+    server.open_gate()
+    assert kept.result().status_code == 200
+    # The first tick was under way with one row when the others left; no tick has had a row of theirs.
+    assert server.metric("longjump_tick_rows_sum") == server.metric("longjump_tick_rows_count") == 4
+    assert server.metric('longjump_requests_total{code="499",steps="4"}') == 4

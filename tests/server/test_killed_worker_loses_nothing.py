@@ -1,0 +1,70 @@
+"""A worker killed with SIGKILL is replaced, and every request that was accepted is answered, with the same bytes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+from .conftest import Start, eventually
+
+REQUESTS = [f"/generate?seed={seed}&steps={steps}&label=dog" for seed in range(4) for steps in (1, 2, 4)]
+
+
+def test_killed_worker_loses_nothing(start: Start, images: Path) -> None:
+    calm = start(images)
+    expected = {target: calm.client.post(target).content for target in REQUESTS}
+    server = start(images, "--max-rows", "2", held=True)
+    answers = {target: server.send(target) for target in REQUESTS}
+    # Held at the gate: some requests are in the worker's first tick, some behind it, some in the queue.
+    eventually(
+        lambda: server.metric("longjump_waiting") + server.metric("longjump_running") == len(REQUESTS), "all accepted"
+    )
+    assert server.metric("longjump_waiting") > 0
+    first = server.worker()
+    os.kill(first, signal.SIGKILL)
+    server.wait_for("longjump_worker_restarts_total", 1)
+    server.open_gate()
+    for target, answer in answers.items():
+        assert answer.result().status_code == 200
+        assert answer.result().content == expected[target]
+    assert server.worker() != first
+    assert server.metric("longjump_worker_up") == 1
+    assert server.metric("longjump_waiting") == server.metric("longjump_running") == 0
+
+
+def test_request_that_kills_every_worker_fails_alone(start: Start, images: Path) -> None:
+    server = start(images, TEST_FATAL="1")
+    fatal = server.send("/generate?seed=1&label=dog")
+    answer = fatal.result()
+    assert answer.status_code == 500
+    assert "died 3 times" in answer.json()["detail"]
+    assert server.client.post("/generate?seed=1&label=cat").status_code == 200
+
+
+def test_worker_that_cannot_come_back_ends_the_server(start: Start, images: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "doomed"
+    shutil.copytree(images, bundle)
+    server = start(bundle, held=True)
+    waiting = server.send("/generate?seed=1")
+    server.wait_for("longjump_running", 1)
+    (bundle / "jump.fp32.onnx").unlink()
+    os.kill(server.worker(), signal.SIGKILL)
+    assert waiting.result().status_code == 503
+    assert server.process.wait(60) == 2
+    assert "jump.fp32.onnx is missing" in "".join(server.said)
+
+
+def test_bundle_changed_under_a_running_server_is_not_served(
+    start: Start, images: Path, guided: Path, tmp_path: Path
+) -> None:
+    """The fingerprint promises bytes: another model under the same server would break it unseen."""
+    bundle = tmp_path / "changing"
+    shutil.copytree(images, bundle)
+    server = start(bundle)
+    shutil.rmtree(bundle)
+    shutil.copytree(guided, bundle)
+    os.kill(server.worker(), signal.SIGKILL)
+    assert server.process.wait(60) == 2
+    assert "was changed while it was served" in "".join(server.said)
