@@ -48,6 +48,7 @@ def write_weights(folder: Path, name: str, state: dict[str, torch.Tensor]) -> No
         save_file({key: value.detach().contiguous().cpu() for key, value in state.items()}, file)
     except SafetensorError as error:  # safetensors' own class, also for a failed write
         raise OSError(f"{file}: {error}") from None
+    file.chmod(folder.stat().st_mode & 0o666)  # safetensors makes it private to this user
 
 
 def read_weights(file: Path, device: str = "cpu") -> dict[str, torch.Tensor]:

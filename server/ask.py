@@ -31,7 +31,7 @@ class Ask(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int | None = Field(
-        None, description="Network evaluations per image. Default: 1 if supported, else the fewest."
+        None, description="Network evaluations per image. Default: the fewest; for a flow-matching model, the most."
     )
     seed: int | None = Field(
         None, ge=0, lt=SEED_BOUND, description="Image i uses seed + i. Default: a random one below 2^32."

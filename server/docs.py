@@ -136,7 +136,7 @@ def openapi_document(api: FastAPI, model: Model | None, host: str) -> dict[str, 
                 "examples": {
                     "nothing": {"summary": "Everything drawn", "value": {}},
                     "one": {"summary": "One image", "value": {**_examples(model), "n": 1}},
-                    "grid": {"summary": "A grid of 16, each of a class drawn from its seed", "value": {"n": 16}},
+                    "grid": {"summary": "A grid of 4, each of a class drawn from its seed", "value": {"n": 4}},
                 },
             }
         }

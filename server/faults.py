@@ -14,6 +14,9 @@ SEED_BOUND = 2**63
 MAX_LISTED = 100
 """Labels that an error lists at most."""
 
+MAX_FAULTS = 20
+"""Errors that one answer names at most."""
+
 _MAX_QUOTED = 80
 """Characters of a client's value that an error repeats."""
 
@@ -33,6 +36,8 @@ class Faults:
 
     def add(self, field: str, value: Any, detail: str | None = None, allowed: Any = None) -> None:
         """Note that a field's value is wrong; without `detail`, say what values are right."""
+        if len(self.found) >= MAX_FAULTS:
+            return
         if detail is None:
             right = self._right()
             if field in right:

@@ -1,7 +1,7 @@
 """/generate: one ASGI endpoint, without a framework between the socket and the queue.
 
-The router of `server.api` hands requests over as they came; parsing, validation, waiting and the reply are all here
-and in the modules it names, because at a few milliseconds a picture every layer shows.
+`server.front` hands requests over as they came; parsing, validation, waiting and the reply are all here and in the
+modules it names, because at a few milliseconds a picture every layer shows.
 """
 
 from __future__ import annotations

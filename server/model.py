@@ -24,8 +24,8 @@ class Model:
 
     @property
     def default_steps(self) -> int:
-        """Steps of a request that names none: 1 where supported, else the fewest there are."""
-        return self.manifest.steps[0]
+        """Steps of a request that names none, as `longjump generate` has it."""
+        return self.manifest.default_steps
 
     @property
     def deterministic(self) -> bool:

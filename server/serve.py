@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import errno
+import gc
 import signal
 import socket
 import sys
@@ -109,7 +111,7 @@ async def _serve(
 ) -> int:
     from server.api import build_api
     from server.dispatch import Dispatch
-    from server.front import build_front
+    from server.front import build_front, shortcut
     from server.generate import Generate
     from server.metrics import Metrics
     from server.model import read_hello
@@ -122,7 +124,7 @@ async def _serve(
     supervisor = Supervisor(child, lambda: Child(command), dispatch, read_hello, ROOM_TICKS * args.max_rows, _say)
     metrics.watch(queue, supervisor)
     generate = Generate(supervisor, dispatch, metrics, args.max_images)
-    front = build_front(build_api(generate, supervisor, metrics), KEEP_ALIVE_SECONDS)
+    front = build_front(shortcut(generate, build_api(generate, supervisor, metrics)), KEEP_ALIVE_SECONDS)
 
     loop = asyncio.get_running_loop()
     unanswered = 0
@@ -146,6 +148,8 @@ async def _serve(
     url = _url(listener)
     supervising = loop.create_task(supervisor.run())
     serving = loop.create_task(front.serve([listener]))
+    # What is loaded now stays: the collector need not walk through it again, in the middle of some request.
+    gc.freeze()
     supervisor.http_seconds = time.monotonic() - started
     announcing = loop.create_task(_announce(supervisor, url, started))
     await asyncio.wait({supervising, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -204,11 +208,13 @@ def _url(listener: socket.socket) -> str:
 
 
 def _say(text: str) -> None:
-    """One line for the person who started the server."""
-    print(f"longjump serve: {text}", file=sys.stderr, flush=True)
+    """One line for the person who started the server. That nobody can read it any more must not stop the server."""
+    with contextlib.suppress(OSError):
+        print(f"longjump serve: {text}", file=sys.stderr, flush=True)
 
 
 def positive(text: str) -> int:
+    """An argument that is a whole number of at least 1."""
     number = int(text) if text.isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")

@@ -89,7 +89,7 @@ def worker_command(worker: Sequence[str], bundle: Path, threads: int | None, max
 def worker_environment() -> dict[str, str]:
     """The environment in which a worker process finds our packages, installed or in a source folder."""
     home = str(Path(__file__).resolve().parent.parent)
-    if home in site.getsitepackages():
+    if home in map(os.path.realpath, site.getsitepackages()):
         return dict(os.environ)
     path = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
@@ -121,7 +121,7 @@ class Link(asyncio.Protocol):
 
 
 class Supervisor:
-    """Keeps one worker up. `model` is None while none is."""
+    """Keeps one worker up."""
 
     def __init__(
         self,
@@ -139,8 +139,9 @@ class Supervisor:
         self._room = room
         self._say = say
         self.model: Model | None = None
-        """What is served; known from the first hello on."""
+        """What is served; None until the first worker is warm."""
         self.up = False
+        """Whether a warm worker is connected."""
         self.http_seconds = 0.0
         """From the start of `longjump serve` to its listening, worker or not."""
         self.on_restart: Callable[[], None] = lambda: None
@@ -151,7 +152,11 @@ class Supervisor:
         self._stopping = False
 
     async def run(self) -> None:
-        """Keep a worker up until `stop`. Raises WorkerRefused when none can be: at once the first time."""
+        """Keep a worker up until `stop`.
+
+        Raises WorkerRefused when none can be brought up, at once if it is the first; ModuleNotFoundError if a worker
+        lacks a package.
+        """
         failures = 0
         while True:
             try:
@@ -200,6 +205,8 @@ class Supervisor:
                 f"the worker process ended while it started ({describe(status)}); its messages are above"
             ) from None
         if hello["op"] == "refused":
+            if hello["missing"]:
+                raise ModuleNotFoundError(hello["reason"], name=hello["missing"])
             raise WorkerRefused(hello["reason"])
         hello["startup"]["process"] = hello["started"] - child.spawned
         model = self._read_hello(hello)

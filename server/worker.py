@@ -16,6 +16,7 @@ STARTED = time.monotonic()
 # Only now: the start-up report counts these imports.
 import argparse  # noqa: E402
 import contextlib  # noqa: E402
+import gc  # noqa: E402
 import itertools  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
@@ -112,8 +113,10 @@ class Worker:
                 self._send_failure(done.job, error)
 
     def _send_failure(self, job: Job, error: Exception) -> None:
-        print(f"longjump worker: job {job.id} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        self._send({"op": "failed", "id": job.id, "reason": f"{type(error).__name__}: {error}"})
+        reason = f"{type(error).__name__}: {error}"
+        with contextlib.suppress(OSError):  # a log that cannot be written stops nothing
+            print(f"longjump worker: job {job.id} failed: {reason}", file=sys.stderr, flush=True)
+        self._send({"op": "failed", "id": job.id, "reason": reason})
 
     def _send(self, header: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
         with self._sending:
@@ -146,8 +149,9 @@ def main(argv: Sequence[str] | None = None, opener: EngineOpener = open_engine) 
         marks.append(time.monotonic())
         engine.warm()
         marks.append(time.monotonic())
-    except (ValueError, OSError) as error:
-        sock.sendall(pack({"op": "refused", "reason": str(error)}))
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        sock.sendall(pack({"op": "refused", "reason": str(error), "missing": missing}))
         return 2
     opened, loaded, warmed = (after - before for before, after in itertools.pairwise(marks))
     hello = {
@@ -161,6 +165,7 @@ def main(argv: Sequence[str] | None = None, opener: EngineOpener = open_engine) 
         sock.sendall(pack(hello))
     except ConnectionError:
         return 0
+    gc.freeze()  # what is loaded stays: the collector need not walk through it in the middle of a tick
     Worker(engine, sock, args.max_rows).run()
     return 0
 

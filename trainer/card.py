@@ -72,7 +72,7 @@ def samples_plot(config: CheckpointConfig, flow_map: FlowMap) -> bytes:
     labels = np.arange(2000) % max(1, len(config.labels))
     for axis, steps in zip(axes, counts, strict=True):
         points = draw(flow_map, config.shape, grid_of(config, steps), labels.tolist())
-        points = np.nan_to_num(points).clip(-1e6, 1e6)  # that a map diverges is for the next step's loss to say
+        points = np.nan_to_num(points.astype(float)).clip(-1e6, 1e6)  # of divergence the next step's loss tells better
         if points.shape[1] == 1:
             axis.hist(points[:, 0], bins=80, density=True)
         else:
@@ -89,11 +89,11 @@ def curves(log: list[dict[str, Any]]) -> bytes:
     )
     figure, axes = _figure(max(1, len(names)))
     for axis, name in zip(axes, names, strict=False):
-        points = [(row["step"], row[name]) for row in log if name in row]
-        axis.plot(*zip(*points, strict=True), linewidth=1)
+        points = [(row["step"], row[name]) for row in log if row.get(name, 0) > 0]  # the scale is logarithmic
+        axis.plot([step for step, _ in points], [value for _, value in points], linewidth=1)
         axis.set_title(name)
         axis.set_xlabel("step")
-        axis.set_yscale("log")
+        axis.set_yscale("log" if points else "linear")
         axis.grid(alpha=0.3)
     return _png(figure)
 
@@ -114,8 +114,9 @@ def card(config: CheckpointConfig, last: dict[str, Any]) -> str:
         f"- classes ({len(config.labels)}): {', '.join(config.labels) or 'none'}",
         f"- data: {data.get('name')}, {data.get('counts', {}).get('train', '?')} training samples, "
         f"licence {data.get('licence', 'unknown')}, SHA-256 {data.get('sha256')}",
+        *_repeats(data),
         f"- averaged weights: {', '.join(config.emas)} (shares of the run's length); the first is the default",
-        *([f"- guidance in the training target, effective scale {_scale(config):g}"] if _scale(config) != 1 else []),
+        *([f"- guidance in the training target, effective scale {_scale(config):.3g}"] if _scale(config) != 1 else []),
         "",
         f"`samples.png`: {_listed(steps_shown(config))} from the same noise, seeds 0, 1, 2, ... in order, none picked. "
         "`curves.png`: raw loss terms; a MeanFlow loss is not a measure of quality. "
@@ -128,6 +129,18 @@ def card(config: CheckpointConfig, last: dict[str, Any]) -> str:
         lines += ["", "## Credits", "", "| class | title | by | licence |", "|---|---|---|---|"]
         lines += [f"| {name} | {' | '.join(_credit(entry))} |" for name, entry in credits.items()]
     return "\n".join(lines) + "\n"
+
+
+def _repeats(data: dict[str, Any]) -> list[str]:
+    """A line on the classes whose pictures repeat, for a data set that counts its distinct ones."""
+    distinct, counts = data.get("distinct"), data.get("counts")
+    if not isinstance(distinct, dict) or not isinstance(counts, dict):
+        return []
+    again = {name: count for name, count in distinct.get("test_also_in_train", {}).items() if count}
+    if not again:
+        return []
+    each = ", ".join(f"{name} {count} of {distinct['test'][name]}" for name, count in again.items())
+    return [f"- distinct test pictures that also occur in training, because the class has so few: {each}"]
 
 
 def _credit(entry: Any) -> tuple[str, str, str]:

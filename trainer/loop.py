@@ -128,7 +128,7 @@ def refuse_misfit(recipe: Recipe, dataset: Dataset) -> None:
     if guidance is not None and guidance.scale != 1 and not dataset.classes:
         raise ValueError(
             f"objective.guidance has the scale {guidance.scale:g}, but data set {dataset.name} has no labels "
-            "to guide towards; leave guidance out, or label the data"
+            "to guide towards; --set objective.guidance={}, or label the data"
         )
 
 

@@ -47,7 +47,7 @@ class Optimiser(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["adamw", "muon"] = "adamw"
-    lr: PositiveFloat = 1e-3
+    lr: float = Field(1e-3, gt=0, le=10)
     betas: tuple[Share, Share] = (0.9, 0.95)
     weight_decay: float = Field(0.0, ge=0)
     warmup_steps: int = Field(100, ge=0)
@@ -161,6 +161,10 @@ def _assign(tree: dict[str, Any], override: str) -> None:
 def _explain(item: Any, tree: dict[str, Any]) -> str:
     """One pydantic error as a clause that names the key, and for an unknown key the nearest right one."""
     path = _written(item["loc"], tree)
+    if item["type"] == "value_error" and isinstance(item["input"], dict):  # of a group: its name, not its content
+        group = ".".join(_written((*item["loc"], ""), tree)[:-1])
+        message = item["msg"].removeprefix("Value error, ")
+        return f"{group}: {message}" if group else message
     where = ".".join(path)
     if item["type"] == "extra_forbidden":
         near = difflib.get_close_matches(path[-1], sorted(_keys(Recipe)), 1, cutoff=0.5)

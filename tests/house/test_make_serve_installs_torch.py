@@ -77,7 +77,9 @@ def test_unfit_python_is_named(root: Path, tmp_path: Path, fresh: str, script: s
 
 
 def test_help_lists_every_target(root: Path) -> None:
-    listed = make(root, dry=False).stdout
+    ran = make(root, dry=False)
+    assert ran.stderr == "", "a target defined twice, for instance"
+    listed = ran.stdout
     targets = [
         line.removeprefix(".PHONY: ") for line in (root / "Makefile").read_text().splitlines() if "PHONY" in line
     ]

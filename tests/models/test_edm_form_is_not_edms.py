@@ -41,7 +41,7 @@ def rows(t: Tensor, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor,
 
 
 def test_velocity_is_not_edms_denoiser() -> None:
-    """v = (z - D) / t with D from EDM's c_skip, c_out and c_in, written with sigma = t / (1 - t) and x = z / (1 - t)."""
+    """v = (z - D) / t, D from EDM's c_skip, c_out and c_in at sigma = t / (1 - t) and x = z / (1 - t)."""
     z, t, label = rows(TIMES[1:])  # at t = 1 sigma is infinite
     sigma, x = (t / (1 - t))[:, None], z / (1 - t)[:, None]
     c_skip = SIGMA**2 / (sigma**2 + SIGMA**2)

@@ -126,7 +126,7 @@ def test_places_look_alike() -> None:
 
 
 def test_patches_come_back_elsewhere() -> None:
-    """A pixel of one patch must not come out in another: with no blocks and all the weight on z, u copies z's places."""
+    """A pixel of one patch must not come out in another: fresh blocks are the identity, so u keeps z's places."""
     torch.manual_seed(0)
     flow_map = build(DiTArchitecture(patch=2, width=8, depth=1, heads=1), (1, 4, 6), 0, "any")
     net = flow_map.net

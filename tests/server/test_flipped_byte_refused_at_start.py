@@ -50,6 +50,15 @@ def test_worker_that_dies_at_start_is_not_restarted(
     assert "the worker process ended while it started (killed by SIGKILL)" in line
 
 
+def test_missing_engine_library_is_named(start: Start, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "onnxruntime.py").write_text("raise ModuleNotFoundError('missing', name='onnxruntime')")
+    server = start(images, fake=False, ready=False, PYTHONPATH=str(tmp_path))
+    assert server.process.wait(60) == 2
+    server._reader.join(60)
+    (line,) = server.said
+    assert "pip install 'longjump[cpu]'" in line
+
+
 def test_port_in_use_is_refused(start: Start, images: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -23,31 +23,32 @@ PER_RUN = ["run.steps=6", "run.save_every=3", "run.log_every=1", "optimiser.deca
 CREDITS = {"ash": {"title": "Trees", "creator": "A. Fraxinus", "licence": "CC0-1.0"}}
 
 
-@pytest.fixture
-def points(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def points(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An npz of 40 unlabelled points in R^1: with batches of 16, an epoch of 2 steps and 8 points left over."""
-    path = tmp_path / "points.npz"
+    path = tmp_path_factory.mktemp("data") / "points.npz"
     np.savez(path, x=np.random.default_rng(0).normal(0.7, 0.4, (40, 1)).astype(np.float32))
     return path
 
 
-@pytest.fixture
-def plane(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An npz of 48 points in R^2 with labels 0, 1, 2."""
-    path = tmp_path / "plane.npz"
+    path = tmp_path_factory.mktemp("data") / "plane.npz"
     rng = np.random.default_rng(1)
     np.savez(path, x=rng.normal(size=(48, 2)).astype(np.float32), labels=np.arange(48) % 3)
     return path
 
 
-@pytest.fixture
-def grey(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def grey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set folder of 40 grey pictures, 8x8, two classes, with licence and credits."""
     images = np.random.default_rng(2).integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
     split = Split(images, np.arange(40) % 2)
     info = {"licence": "CC0-1.0", "credits": CREDITS}
-    write_dataset(tmp_path / "grey", Built("trees", "image", ["ash", "birch"], {"train": split}, info))
-    return tmp_path / "grey"
+    path = tmp_path_factory.mktemp("data") / "grey"
+    write_dataset(path, Built("trees", "image", ["ash", "birch"], {"train": split}, info))
+    return path
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def data_for(points: Path, grey: Path) -> Callable[[str], Dataset]:
     return lambda name: open_dataset(points if name.startswith("points/") else grey)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> Callable[..., Recipe]:
     """`tiny("points/meanflow", "run.steps=4")`: a shipped recipe with a tiny network and 6 steps."""
     return lambda name, *more: load_recipe(name, tiny_overrides(name, *more))
@@ -97,7 +98,7 @@ def weights() -> Callable[[Path], Mapping[str, bytes]]:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def pixels() -> Callable[[bytes], NDArray[np.uint8]]:
     """A picture's bytes as uint8 [H, W, 3]."""
     import io

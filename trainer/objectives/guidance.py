@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from models.flow_map import per_sample
@@ -25,7 +25,13 @@ class Guidance(BaseModel):
     kappa: float = Field(0.0, ge=0, lt=1)
     t_start: float = Field(0.0, ge=0, le=1)
     t_end: float = Field(1.0, ge=0, le=1)
-    start_step: int = Field(0, ge=0, description="steps trained without guidance first, which makes its mix meaningful")
+    start_step: int = Field(0, ge=0, description="the first guided step; the mix means something once u does")
+
+    @model_validator(mode="after")
+    def _interval(self) -> Guidance:
+        if self.t_start > self.t_end:
+            raise ValueError(f"t_start is {self.t_start:g}, after t_end {self.t_end:g}: no time would be guided")
+        return self
 
     @property
     def scale(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Generator
 
 from models.flow_map import Span, per_sample
@@ -36,6 +36,12 @@ class MeanFlow(BaseModel):
     adaptive_power: float = Field(1.0, ge=0, description="p")
     adaptive_constant: float = Field(1e-3, gt=0, description="c, beside a sum over dimensions")
     label_dropout: float = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _null_label_is_trained(self) -> MeanFlow:
+        if self.guidance.scale != 1 and self.label_dropout == 0:
+            raise ValueError("guidance mixes in the null label, which only label_dropout above 0 trains")
+        return self
 
     def __call__(self, u: Velocity, batch: Batch, generator: Generator, step: int, null_label: int) -> Target:
         """The target of every row; only rows with s < t pay for the derivative, which (t - s) cancels on the others."""

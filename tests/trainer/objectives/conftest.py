@@ -36,12 +36,12 @@ def truth(request: pytest.FixtureRequest) -> Gaussian | GaussianMixture:
 
 @pytest.fixture
 def plug_in() -> Callable:
-    """u := truth, as an objective calls it. A mixture is integrated to 2e-5, far below any sampling error."""
+    """u := truth, as an objective calls it. A mixture is integrated to 1e-4, far below any sampling error."""
 
     def u_of(data: Gaussian | GaussianMixture) -> Callable:
         if isinstance(data, Gaussian):
             return lambda z, t, s, label: data.average_velocity(z, t, s)
-        return lambda z, t, s, label: average_velocity(data.velocity, z, t, s, steps=8)
+        return lambda z, t, s, label: average_velocity(data.velocity, z, t, s, steps=6)
 
     return u_of
 

@@ -41,7 +41,7 @@ def guided_map(scale: float):
     fields = [velocity_of(data) for data in (*CLASSES, None)]
 
     def u(z: Tensor, t: Tensor, s: Tensor, label: Tensor) -> Tensor:
-        answers = [average_velocity(field, z, t, s, steps=6) for field in fields]
+        answers = [average_velocity(field, z, t, s, steps=4) for field in fields]
         return torch.stack(answers).gather(0, label[None, :, None])[0]
 
     return u

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from trainer.objectives.flow_matching import FlowMatching
@@ -82,21 +82,27 @@ def test_adaptive_weight_is_not_differentiated() -> None:
     assert error.grad.item() == pytest.approx(2 * 2.0 / 4.1)
 
 
-@pytest.mark.parametrize(
-    ("objective", "settings"),
-    [
-        (MeanFlow, {"guidance": {"kappa": 1.0}}),
-        (MeanFlow, {"guidance": {"omega": 0.0}}),
-        (MeanFlow, {"times": {"jumps": 1.5}}),
-        (MeanFlow, {"times": {"order": "sorted"}}),
-        (MeanFlow, {"times": {"t": {"kind": "logit-normal", "std": 0.0}}}),
-        (MeanFlow, {"adaptive_constant": 0.0}),
-        (MeanFlow, {"label_dropout": 1.0}),
-        (MeanFlow, {"ema_teacher": 0.99}),
-        (FlowMatching, {"guidance": {"omega": 2.0}}),
-        (FlowMatching, {"t": {"kind": "normal"}}),
-    ],
-)
-def test_senseless_settings_are_refused(objective, settings: dict) -> None:
-    with pytest.raises(ValidationError):
+SENSELESS = [
+    (MeanFlow, {"guidance": {"kappa": 1.0}}, "less than 1"),
+    (MeanFlow, {"guidance": {"omega": 0.0}}, "greater than 0"),
+    (MeanFlow, {"guidance": {"t_start": 0.8, "t_end": 0.2}}, "no time would be guided"),
+    (MeanFlow, {"guidance": {"omega": 2.0}, "label_dropout": 0.0}, "null label"),
+    (MeanFlow, {"times": {"jumps": 1.5}}, "less than or equal to 1"),
+    (MeanFlow, {"times": {"order": "sorted"}}, "'swap' or 'min'"),
+    (MeanFlow, {"times": {"t": {"kind": "logit-normal", "std": 0.0}}}, "greater than 0"),
+    (MeanFlow, {"adaptive_constant": 0.0}, "greater than 0"),
+    (MeanFlow, {"label_dropout": 1.0}, "less than 1"),
+    (MeanFlow, {"ema_teacher": 0.99}, "ema_teacher"),
+    (FlowMatching, {"guidance": {"omega": 2.0}}, "guidance"),
+    (FlowMatching, {"t": {"kind": "normal"}}, "'uniform', 'logit-normal'"),
+]
+
+
+@pytest.mark.parametrize(("objective", "settings", "reason"), SENSELESS)
+def test_senseless_settings_are_refused(objective: type[BaseModel], settings: dict, reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
         objective.model_validate(settings)
+
+
+def test_guidance_of_scale_one_needs_no_null_label() -> None:
+    assert MeanFlow(label_dropout=0.0).guidance.scale == 1

@@ -1,0 +1,55 @@
+"""Whatever bytes come as query and body, they are a plan that the worker can run or a problem of the client's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from export.runtime.bundle import open_bundle
+from server.ask import Plan, plan
+from server.model import Model
+from server.problem import Problem
+
+NAMES = st.sampled_from(["steps", "seed", "label", "guidance", "n", "format", "model", "foo", ""])
+LIKELY = st.sampled_from(["1", "4", "-1", "0", "cat", "none", "png", "json", "nan", "1e999", str(2**63), "true", "1.0"])
+VALUES = LIKELY | st.text(max_size=20)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | VALUES,
+    lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner),
+)
+QUERIES = st.lists(st.tuples(NAMES, VALUES), max_size=4).map(
+    lambda pairs: "&".join(f"{name}={value}" for name, value in pairs).encode(errors="surrogatepass")
+) | st.binary(max_size=40)
+BODIES = st.dictionaries(NAMES, JSON, max_size=4).map(lambda members: json.dumps(members).encode()) | st.binary(
+    max_size=40
+)
+
+
+def plan_or_problem(query: bytes, body: bytes, model: Model, seed_required: bool) -> Plan | Problem:
+    try:
+        return plan(query, body, model, max_images=8, seed_required=seed_required)
+    except Problem as refused:
+        return refused
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(query=QUERIES, body=BODIES, seed_required=st.booleans())
+@example(query=b"seed=1&label=cat", body=b"", seed_required=True)
+@example(query=b"", body=json.dumps({f"field{i}": i for i in range(3000)}).encode(), seed_required=False)
+def test_odd_input_is_planned_or_refused(images: Path, query: bytes, body: bytes, seed_required: bool) -> None:
+    model = Model(open_bundle(images).manifest, "print", {})
+    made = plan_or_problem(query, body, model, seed_required)
+    if isinstance(made, Problem):
+        assert made.status in (400, 422)
+        assert len(made.body()) < 20_000
+        json.loads(made.body())
+        return
+    assert made.steps in (1, 2, 4)
+    assert 1 <= made.n <= 8
+    assert 0 <= made.seed <= 2**63 - made.n
+    assert made.label is None or 0 <= made.label <= 3
+    assert made.guidance is None
+    assert made.format in ("png", "jpeg", "webp", "npy")

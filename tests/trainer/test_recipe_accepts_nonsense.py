@@ -1,0 +1,243 @@
+"""A recipe that is wrong is refused with the key, the value, and what would be right; a right one survives the trip."""
+
+from __future__ import annotations
+
+from functools import reduce
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trainer.objectives.times import LogitNormal
+from trainer.recipe import Optimiser, Recipe, load_recipe, parse_recipe
+from trainer.recipes import SHIPPED, shipped
+from trainer.rundir import RunDirectory
+
+MINIMAL = {"kind": "points", "model": {"network": "mlp"}, "objective": {"method": "meanflow"}}
+
+
+def refusal(*overrides: str, name: str = "points/meanflow") -> str:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - what it says is the test
+        load_recipe(name, overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_recipe_is_broken(name: str) -> None:
+    """It loads, by its name and by its path, for the data and with the method that its name promises."""
+    recipe = load_recipe(name)
+    data, method = name.split("/")
+    assert recipe.objective.method == method
+    assert recipe.kind == ("points" if data == "points" else "image")
+    assert load_recipe(str(SHIPPED / f"{name}.yaml")) == recipe
+    assert recipe.run.steps % recipe.run.save_every == 0
+
+
+def test_shipped_recipe_is_missing() -> None:
+    assert {"points/meanflow", "points/flow-matching", "facets/meanflow", "facets/flow-matching"} <= set(shipped())
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_run_writes_another_recipe(tmp_path: Path, name: str) -> None:
+    """recipe.yaml of a run is the whole recipe, and loads to the same: small rates and all."""
+    recipe = load_recipe(name, ["optimiser.lr=1e-5", "run.ema=[0.031]", "optimiser.betas=[0.9, 0.999]"])
+    RunDirectory(tmp_path / "run", 1).start(recipe.model_dump(mode="json"))
+    assert load_recipe(str(tmp_path / "run" / "recipe.yaml")) == recipe
+    written = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
+    assert set(written) == {"kind", "model", "objective", "optimiser", "run"}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimiser.lrr=1", "points/meanflow: optimiser.lrr: no such key; did you mean lr?"),
+        ("run.batchsize=8", "run.batchsize: no such key; did you mean batch?"),
+        ("objective.label_droput=0.1", "objective.label_droput: no such key; did you mean label_dropout?"),
+        ("objective.times.jump=0.1", "objective.times.jump: no such key; did you mean jumps?"),
+        ("model.wdith=8", "model.wdith: no such key; did you mean width?"),
+        ("optimizer.lr=1", "optimizer: no such key; did you mean optimiser?"),
+        ("run.qqqq=1", "run.qqqq: no such key"),
+        ("model.patch=2", "model.patch: no such key with the other settings of this recipe"),
+    ],
+)
+def test_typo_is_dropped(override: str, message: str) -> None:
+    assert message in refusal(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("run.steps=0", "run.steps", "not 0"),
+        ("run.steps=ten", "run.steps", "not 'ten'"),
+        ("run.steps=2.5", "run.steps", "not 2.5"),
+        ("run.batch=-4", "run.batch", "not -4"),
+        ("run.seed=-1", "run.seed", "not -1"),
+        ("run.seed=4294967296", "run.seed", "not 4294967296"),
+        ("run.keep=0", "run.keep", "not 0"),
+        ("run.sample_steps=[]", "run.sample_steps", "not []"),
+        ("run.sample_steps=[1, 0]", "run.sample_steps.1", "not 0"),
+        ("run.ema=[]", "run.ema", "not []"),
+        ("run.ema=[0.05, 0.3]", "run.ema.1", "not 0.3"),
+        ("run.ema=[0]", "run.ema.0", "not 0"),
+        ("run.ema=[0.05, 0.0501]", "run.ema", "differ in their first three decimals"),
+        ("optimiser.lr=0", "optimiser.lr", "not 0"),
+        ("optimiser.lr=.nan", "optimiser.lr", "not nan"),
+        ("optimiser.lr=.inf", "optimiser.lr", "not inf"),
+        ("optimiser.lr=fast", "optimiser.lr", "not 'fast'"),
+        ("optimiser.clip=0", "optimiser.clip", "not 0"),
+        ("optimiser.betas=[0.9]", "optimiser.betas.1", "required"),
+        ("optimiser.betas=[0.9, 1.5]", "optimiser.betas.1", "not 1.5"),
+        ("optimiser.weight_decay=-0.1", "optimiser.weight_decay", "not -0.1"),
+        ("optimiser.name=lion", "optimiser.name", "not 'lion'"),
+        ("objective.label_dropout=1", "objective.label_dropout", "not 1"),
+        ("objective.times.jumps=1.1", "objective.times.jumps", "not 1.1"),
+        ("objective.times.t={kind: logit-normal, std: -1}", "objective.times.t.std", "not -1"),
+        ("objective.times.t={kind: cauchy}", "objective.times.t.kind", "'cauchy' is not one of"),
+        ("objective.guidance.omega=0", "objective.guidance.omega", "not 0"),
+        ("model.parametrisation=vp", "model.parametrisation", "not 'vp'"),
+        ("model.sigma_data=0", "model.sigma_data", "not 0"),
+        ("kind=video", "kind", "not 'video'"),
+    ],
+)
+def test_bad_value_is_taken(override: str, key: str, value: str) -> None:
+    message = refusal(override)
+    assert message.startswith("points/meanflow: ")
+    assert f"{key}" in message
+    assert value in message
+
+
+def test_unknown_method_or_network_is_taken() -> None:
+    method = refusal("objective={method: meanflwo}")
+    assert "objective.method: 'meanflwo' is not one of " in method
+    assert "'meanflow'" in method
+    assert "'flow-matching'" in method
+    network = refusal("model.network=unet")
+    assert "model.network: 'unet' is not one of " in network
+
+
+def test_network_of_the_other_kind_is_taken() -> None:
+    assert refusal("model={network: dit}") == "points/meanflow: network dit does not take data of kind points"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["objective.guidance={t_start: 0.8, t_end: 0.2}"],
+            "objective.guidance: t_start is 0.8, after t_end 0.2: no time would be guided",
+        ),
+        (
+            ["objective.guidance={omega: 2}", "objective.label_dropout=0"],
+            "objective: guidance mixes in the null label, which only label_dropout above 0 trains",
+        ),
+    ],
+)
+def test_guidance_without_effect_is_taken(overrides: list[str], message: str) -> None:
+    assert refusal(*overrides) == f"points/meanflow: {message}"
+    load_recipe("points/meanflow", ["objective.label_dropout=0"])
+
+
+def test_missing_key_is_guessed(tmp_path: Path) -> None:
+    """Defaults fill the rest, but never what decides the run."""
+    assert parse_recipe(MINIMAL, "mine").run.batch == 64
+    for key in MINIMAL:
+        rest = {name: value for name, value in MINIMAL.items() if name != key}
+        with pytest.raises(ValueError, match=f"mine: {key}: required"):
+            parse_recipe(rest, "mine")
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("run.steps=7", 7),
+        ("optimiser.lr=1e-3", 1e-3),
+        ("optimiser.lr=1.0e-4", 1e-4),
+        ("run.ema=[0.02]", (0.02,)),
+        ("objective.times.jumps=0.7", 0.7),
+        ("objective.times.t={kind: logit-normal, mean: 1, std: 2}", LogitNormal(mean=1, std=2)),
+        ("objective.guidance.kappa=0.5", 0.5),
+        ("model.parametrisation=raw", "raw"),
+    ],
+)
+def test_override_is_lost(override: str, value: object) -> None:
+    keys = override.partition("=")[0].split(".")
+    assert reduce(getattr, keys, load_recipe("points/meanflow")) != value
+    assert reduce(getattr, keys, load_recipe("points/meanflow", [override])) == value
+
+
+def test_earlier_override_wins() -> None:
+    assert load_recipe("points/meanflow", ["run.steps=7", "run.seed=3", "run.steps=9"]).run.steps == 9
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("run.steps", "--set run.steps: write a.b=value"),
+        ("=3", "--set =3: write a.b=value"),
+        ("run.steps.more=3", "--set run.steps.more=3: steps is a value, not a group"),
+        ("kind.of=3", "--set kind.of=3: kind is a value, not a group"),
+        ("run.ema=[0.1", "'[0.1' is not a YAML value"),
+        ("run=3", "run: "),
+    ],
+)
+def test_bad_override_is_taken(override: str, message: str) -> None:
+    assert message in refusal(override)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("points/meanflwo", "did you mean points/meanflow? "),
+        ("facet/meanflow", "did you mean facets/meanflow? "),
+        ("zzz", ""),
+        ("mine.yaml", ""),
+        ("points", ""),
+    ],
+)
+def test_unknown_name_is_a_riddle(name: str, near: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError) as caught:
+        load_recipe(name)
+    assert str(caught.value).startswith(f"no recipe '{name}'; {near}shipped: ")
+    assert ", ".join(shipped()) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"kind: [points", "mine.yaml: not YAML"),
+        (b"\xff\xfe\x00", "mine.yaml: not YAML"),
+        (b"- kind", "mine.yaml: a recipe is a mapping with kind, model, objective"),
+        (b"", "mine.yaml: a recipe is a mapping"),
+        (b"!!python/object/apply:os.system ['false']", "mine.yaml: not YAML"),
+    ],
+)
+def test_bad_file_is_a_traceback(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    assert message in refusal(name=str(path))
+
+
+def test_own_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL))
+    assert load_recipe(str(path), ["run.steps=5"]).run.steps == 5
+    assert isinstance(load_recipe(str(path)), Recipe)
+
+
+def test_rate_leaves_its_schedule() -> None:
+    """Up in a line over the warm-up, level, down in a line over the last steps; 0 means none."""
+    optimiser = Optimiser(lr=0.8, warmup_steps=4, decay_steps=2)
+    rates = [optimiser.rate(step, 10) for step in range(1, 11)]
+    assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.4])
+    flat = Optimiser(lr=0.8, warmup_steps=0, decay_steps=0)
+    assert {flat.rate(step, 10) for step in range(1, 11)} == {0.8}
+
+
+def test_rate_is_zero_somewhere() -> None:
+    """Neither the first nor the last step may be wasted, even where warm-up and decay meet."""
+    optimiser = Optimiser(lr=1.0, warmup_steps=6, decay_steps=6)
+    rates = [optimiser.rate(step, 8) for step in range(1, 9)]
+    assert min(rates) > 0
+    assert max(rates) <= 1
