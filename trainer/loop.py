@@ -125,7 +125,7 @@ def refuse_misfit(recipe: Recipe, dataset: Dataset) -> None:
     if dataset.kind != recipe.kind:
         raise ValueError(f"data set {dataset.name} is of kind {dataset.kind}; the recipe is for {recipe.kind}")
     guidance = getattr(recipe.objective, "guidance", None)
-    if guidance is not None and guidance.scale != 1 and not dataset.classes:
+    if guidance is not None and guidance.guides and not dataset.classes:
         raise ValueError(
             f"objective.guidance has the scale {guidance.scale:g}, but data set {dataset.name} has no labels "
             "to guide towards; --set objective.guidance={}, or label the data"

@@ -48,7 +48,7 @@ def test_slope_and_offset_of_one_jump(trained: FlowMap) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("t", "s"), [(1.0, 0.5), (0.8, 0.2), (0.5, 0.0)])
 def test_every_other_jump(trained: FlowMap, t: float, s: float) -> None:
-    """Not only 1 -> 0: RMS error over z_t at most 5 % of the data's standard deviation."""
+    """Not only 1 -> 0: RMS error over z_t below 5 % of the data's standard deviation."""
     rng = np.random.default_rng(1)
     z = (1 - t) * DATA.sample(rng, 5000) + t * rng.standard_normal((5000, 1))
     error = jump(trained, z, t, s) - DATA.jump(z, t, s)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
@@ -38,9 +40,14 @@ class Guidance(BaseModel):
         """Effective guidance scale of the trained map."""
         return self.omega / (1 - self.kappa)
 
+    @property
+    def guides(self) -> bool:
+        """Whether the scale is another than 1, the plain conditional model's."""
+        return not math.isclose(self.scale, 1)
+
     def active(self, step: int) -> bool:
         """Whether the target is guided at this step."""
-        return self.scale != 1 and step >= self.start_step
+        return self.guides and step >= self.start_step
 
     def velocity(self, batch: Batch, t: Tensor, conditional: Tensor, unconditional: Tensor) -> Tensor:
         """v_g, [B, ...].

@@ -39,7 +39,7 @@ class MeanFlow(BaseModel):
 
     @model_validator(mode="after")
     def _null_label_is_trained(self) -> MeanFlow:
-        if self.guidance.scale != 1 and self.label_dropout == 0:
+        if self.guidance.guides and self.label_dropout == 0:
             raise ValueError("guidance mixes in the null label, which only label_dropout above 0 trains")
         return self
 

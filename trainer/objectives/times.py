@@ -42,8 +42,9 @@ TimeLaw = Annotated[Uniform | LogitNormal, Field(discriminator="kind")]
 class TwoTimes(BaseModel):
     """The law of (t, s) in MeanFlow (arXiv 2505.13447, section 4.3; `min` is the authors' later CIFAR-10 sampler).
 
-    `swap` orders two draws so that s <= t; `min` keeps t's law and clips s to it. A share `jumps` of each batch keeps
-    s < t, exactly, so that the rows that need a Jacobian-vector product are the first ones; the rest has s = t.
+    `swap` orders two draws so that s <= t; `min` keeps t's law and clips s to it, which leaves some of the jumps with
+    s = t. The first rows of a batch, a share `jumps`, are the jumps, so that those that need a Jacobian-vector product
+    lie together; the rest has s = t, with t from its own law (the authors keep the larger of two draws there).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,7 +55,7 @@ class TwoTimes(BaseModel):
     jumps: float = Field(0.25, ge=0, le=1, description="share of rows with s < t")
 
     def count(self, rows: int) -> int:
-        """How many of `rows` keep s < t."""
+        """How many of `rows` are jumps."""
         return round(self.jumps * rows)
 
     def draw(self, rows: int, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -62,7 +63,6 @@ class TwoTimes(BaseModel):
         t, s = self.t.draw(rows, generator), self.s.draw(rows, generator)
         if self.order == "swap":
             t, s = torch.maximum(t, s), torch.minimum(t, s)
-            # An s = t row must see t's own law, not that of a maximum of two draws.
             own = self.t.draw(rows, generator)
             t = torch.where(torch.arange(rows, device=t.device) < self.count(rows), t, own)
         else:
