@@ -12,12 +12,12 @@ from starlette.routing import Route
 from server import problem
 from server.docs import add_docs
 from server.generate import Generate
+from server.lines import Lines
 from server.metrics import CONTENT_TYPE, Metrics
 from server.problem import Problem
-from server.supervisor import Supervisor
 
 
-def build_api(generate: Generate, supervisor: Supervisor, metrics: Metrics) -> FastAPI:
+def build_api(generate: Generate, lines: Lines, metrics: Metrics) -> FastAPI:
     """The application over its parts."""
     api = FastAPI(title="longjump", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     api.router.routes.append(
@@ -27,9 +27,8 @@ def build_api(generate: Generate, supervisor: Supervisor, metrics: Metrics) -> F
 
     @api.get("/v1/models", tags=["server"], summary="What is served")
     async def models() -> JSONResponse:
-        """The bundle, its labels, steps, formats and fingerprint. Empty until the first worker is ready."""
-        model = supervisor.model
-        return JSONResponse({"object": "list", "data": [] if model is None else [model.describe()]})
+        """Each bundle's labels, steps, formats and fingerprint, the default first. One is there once it is ready."""
+        return JSONResponse({"object": "list", "data": [model.describe() for model in lines.models]})
 
     @api.get("/livez", tags=["server"], summary="Whether the process answers")
     async def livez() -> PlainTextResponse:
@@ -38,15 +37,14 @@ def build_api(generate: Generate, supervisor: Supervisor, metrics: Metrics) -> F
 
     @api.get("/readyz", tags=["server"], summary="Whether requests should come here")
     async def readyz() -> JSONResponse:
-        """200 if a warm worker is up and the server is not draining, else 503."""
-        model = supervisor.model
-        if supervisor.draining:
+        """200 if every bundle has a warm worker and the server is not draining, else 503."""
+        if lines.draining:
             raise problem.not_ready("the server is draining: it finishes what it accepted and exits")
-        if model is None or not supervisor.up:
-            state = "starting" if model is None else "being replaced"
-            raise problem.not_ready(f"the worker is {state}")
-        startup = {"http": supervisor.http_seconds, **model.startup}
-        return JSONResponse({"status": "ready", "model": model.name, "startup_seconds": startup})
+        if not lines.up:
+            state = "being replaced" if lines.complete else "starting"
+            raise problem.not_ready(f"a worker is {state}")
+        startup = {model.name: {"http": lines.http_seconds, **model.startup} for model in lines.models}
+        return JSONResponse({"status": "ready", "models": list(startup), "startup_seconds": startup})
 
     @api.get("/metrics", tags=["server"], summary="Counts and times, for Prometheus")
     async def read_metrics() -> Response:
@@ -57,7 +55,7 @@ def build_api(generate: Generate, supervisor: Supervisor, metrics: Metrics) -> F
     async def home() -> RedirectResponse:
         return RedirectResponse("/docs")
 
-    add_docs(api, supervisor)
+    add_docs(api, lines)
 
     @api.exception_handler(Problem)
     async def on_problem(request: Request, error: Problem) -> Response:
@@ -82,8 +80,11 @@ def _routing_problem(request: Request, error: HTTPException) -> Problem:
         detail = f"there is nothing at {path!r}; /docs lists what there is"
         return Problem(404, "not-found", "There is nothing here", detail)
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
+        methods = (error.headers or {}).get("Allow", "").split(", ")
+        # HEAD goes to the routes as GET (`server.front.shortcut`), so not all of them name it.
+        allowed = ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
         detail = f"{path!r} does not take {request.method}; it takes {allowed}"
+        headers = [(b"allow", allowed.encode())]
         return Problem(405, "method-not-allowed", "The method is not allowed", detail, headers=headers)
     return Problem(error.status_code, "http-error", "The request failed", str(error.detail), headers=headers)
 

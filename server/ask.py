@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -36,21 +37,25 @@ class Ask(BaseModel):
     seed: int | None = Field(
         None, ge=0, lt=SEED_BOUND, description="Image i uses seed + i. Default: a random one below 2^32."
     )
-    label: int | str | None = Field(
-        None, description="A class: index, name, or `none` for no class. Default: each image draws one from its seed."
+    # Text first: a class may be called 7, and only the manifest knows (Manifest.find_label).
+    label: str | int | None = Field(
+        None,
+        union_mode="left_to_right",
+        description="A class: index, name, or `none` for no class. Default: each image draws one from its seed.",
     )
     guidance: float | None = Field(
         None, allow_inf_nan=False, description="Guidance scale; 1 is the plain conditional model. Default: the model's."
     )
     n: int | None = Field(None, ge=1, description="How many images. Default: 1.")
     format: Format | None = Field(None, description="Default: png for images, json for points.")
-    model: str | None = Field(None, description="The name of the bundle. Default: the one that is served.")
+    model: str | None = Field(None, description="The name of the bundle. Default: the first that is served.")
 
 
 @dataclass(frozen=True)
 class Plan:
     """A request that can be served: every field settled."""
 
+    model: Model
     seed: int
     n: int
     label: int | None
@@ -63,15 +68,19 @@ class Plan:
         return Job(job_id, arrival, self.seed, self.n, self.label, self.steps, self.guidance, self.format, layout)
 
 
-def plan(query: bytes, body: bytes, model: Model, max_images: int, seed_required: bool) -> Plan:
-    """Read the raw query string and JSON body (empty: none) and settle every field for `model`.
+def plan(query: bytes, body: bytes, models: Sequence[Model], *, max_images: int, seed_required: bool) -> Plan:
+    """Read the raw query string and JSON body (empty: none) and settle every field for the model that is asked for.
+
+    `models` are those that are served, the default first.
 
     Raises Problem: 400 for a body or query that cannot be read, 422 that names every field that is wrong, its value,
     and what would be right.
     """
-    faults = Faults(model, max_images)
+    sources = ((_query_fields(query), False), (_body_fields(body), True))
+    model = _asked(models, [given["model"] for given, _ in sources if "model" in given])
+    faults = Faults(model, max_images, [served.name for served in models])
     fields: dict[str, Any] = {}
-    for given, strict in ((_query_fields(query), False), (_body_fields(body), True)):
+    for given, strict in sources:
         if not given:
             continue
         for name in given.keys() & fields.keys():
@@ -83,6 +92,11 @@ def plan(query: bytes, body: bytes, model: Model, max_images: int, seed_required
     if faults.found:
         raise problem.invalid(faults.found)
     return settled
+
+
+def _asked(models: Sequence[Model], names: list[Any]) -> Model:
+    """The model whose name is given; the default one where none is, for the other fields' sake."""
+    return next((model for model in models if model.name in names), models[0])
 
 
 def _query_fields(query: bytes) -> dict[str, str]:
@@ -124,6 +138,10 @@ def _body_fields(body: bytes) -> dict[str, Any]:
 
 def _validated(given: dict[str, Any], strict: bool, faults: Faults) -> dict[str, Any]:
     """The fields of `given` that have the right type; the others are added to `faults`."""
+    # Before pydantic, which names no field in its error if the name is broken text (a lone surrogate in JSON).
+    for name in sorted(given.keys() - Ask.model_fields.keys()):
+        faults.add(name, given[name])
+    given = {name: value for name, value in given.items() if name in Ask.model_fields}
     try:
         ask = Ask.model_validate(given, strict=True) if strict else Ask.model_validate_strings(given)
     except ValidationError as error:
@@ -139,7 +157,7 @@ def _settle(fields: dict[str, Any], model: Model, max_images: int, faults: Fault
     """The plan that the well-typed `fields` make; what the model cannot do is added to `faults`."""
     manifest = model.manifest
     if "model" in fields and fields["model"] != model.name:
-        faults.add("model", fields["model"], allowed=[model.name])
+        faults.add("model", fields["model"], allowed=faults.served)
     steps = fields.get("steps", model.default_steps)
     if steps not in manifest.steps:
         faults.add("steps", steps, allowed=manifest.steps)
@@ -163,4 +181,4 @@ def _settle(fields: dict[str, Any], model: Model, max_images: int, faults: Fault
     except ValueError:
         limits = manifest.guidance and {"min": manifest.guidance.min, "max": manifest.guidance.max}
         faults.add("guidance", fields["guidance"], allowed=limits)
-    return Plan(seed, n, label, steps, guidance, format)
+    return Plan(model, seed, n, label, steps, guidance, format)

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from server.serve import default_bundle, positive
+from server.serve import default_bundle, default_threads, positive
 
 if TYPE_CHECKING:
     from export.runtime.engines import Engine
@@ -52,15 +52,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--launches", type=positive, default=5, metavar="N", help="launches (default: %(default)s)")
     parser.add_argument("--requests", type=positive, default=200, metavar="N", help="requests (default: %(default)s)")
-    parser.add_argument("--threads", type=positive, metavar="N", help="as for longjump serve, and for the floor")
+    parser.add_argument(
+        "--threads",
+        type=positive,
+        default=default_threads(),
+        metavar="N",
+        help="as for longjump serve, and for the floor (default: %(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; 0."""
     bundle = default_bundle(args.bundle)
     command = [sys.executable, *_front_door(), "serve", str(bundle), "--port", "0"]
-    if args.threads:
-        command += ["--threads", str(args.threads)]
+    command += ["--threads", str(args.threads)]
     launches = [measure_launch(command) for _ in range(args.launches)]
     _print_launches(launches)
     _print_requests(measure_requests(command, bundle, args.threads, args.requests))
@@ -130,11 +135,11 @@ class Client:
 def measure_launch(command: Sequence[str]) -> dict[str, float]:
     """Seconds from launch to ready and of its parts."""
     with Launched(command) as server:
-        parts = json.loads(Client(server.address).ask("GET", "/readyz")[1])["startup_seconds"]
+        [parts] = json.loads(Client(server.address).ask("GET", "/readyz")[1])["startup_seconds"].values()
     return {"launch to ready": server.seconds, **{part: parts[part] for part in LAUNCH_PARTS}}
 
 
-def measure_requests(command: Sequence[str], bundle: Path, threads: int | None, count: int) -> list[dict[str, float]]:
+def measure_requests(command: Sequence[str], bundle: Path, threads: int, count: int) -> list[dict[str, float]]:
     """`count` pairs of one request over HTTP and one floor, with their parts, in seconds."""
     from export.runtime.bundle import open_bundle
     from export.runtime.engines import open_engine

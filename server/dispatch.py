@@ -35,12 +35,22 @@ class Dispatch:
         self._transport: asyncio.WriteTransport | None = None
         self._feeder: asyncio.Task[None] | None = None
         self._row_seconds = 0.0
+        self._closed: str | None = None
 
     async def submit(self, job: Job) -> asyncio.Future[Result]:
-        """Queue a job; the future gives its Result or raises JobFailed. Raises QueueFull at once at the bound."""
-        await self.queue.put(job)
+        """Queue a job; the future gives its Result or raises JobFailed.
+
+        Raises QueueFull at once at the bound, and Stopped after `close`.
+        """
+        if self._closed is not None:
+            raise Stopped(self._closed)
         waiter: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiters[job.id] = waiter
+        self._waiters[job.id] = waiter  # before the job is in the queue, where a worker may have it at once
+        try:
+            await self.queue.put(job)
+        except BaseException:
+            self._waiters.pop(job.id, None)
+            raise
         return waiter
 
     def cancel(self, job_id: int) -> None:
@@ -78,7 +88,8 @@ class Dispatch:
         self._rows_out = 0
 
     def close(self, reason: str) -> int:
-        """No worker will run what is here: fail every job with Stopped(reason); return how many there were."""
+        """No worker will run what is here or comes yet: fail it with Stopped(reason); return how many there were."""
+        self._closed = reason
         waiters, self._waiters = self._waiters, {}
         for job_id, waiter in waiters.items():
             self._let_go(job_id)
@@ -102,11 +113,14 @@ class Dispatch:
 
     async def _feed(self, transport: asyncio.WriteTransport, room: int) -> None:
         while True:
-            if self._rows_out >= room:
+            # After a death one job at a time, until those that were with the worker are done: the next death then
+            # counts against the job that caused it, and not against the company it had.
+            free = (1 if self._deaths else room) - self._rows_out
+            if free <= 0:
                 self._freed.clear()
                 await self._freed.wait()
                 continue
-            for job in await self.queue.take(room - self._rows_out):
+            for job in await self.queue.take(free):
                 self._taken[job.id] = job
                 self._rows_out += job.n
                 transport.write(pack(job.header()))

@@ -24,8 +24,8 @@ from server.problem import Problem
 from server.reply import MEDIA_TYPES
 
 if TYPE_CHECKING:
+    from server.lines import Lines
     from server.model import Model
-    from server.supervisor import Supervisor
 
 _FILES = {
     "swagger-ui-bundle.js": "text/javascript",
@@ -73,12 +73,12 @@ _PROBLEM = {
 }
 
 
-def add_docs(api: FastAPI, supervisor: Supervisor) -> None:
+def add_docs(api: FastAPI, lines: Lines) -> None:
     """Add the page, its files and the document to `api`."""
 
     @api.get("/openapi.json", include_in_schema=False)
     async def openapi(request: Request) -> JSONResponse:
-        return JSONResponse(openapi_document(api, supervisor.model, request.url.netloc))
+        return JSONResponse(openapi_document(api, next(iter(lines.models), None), request.url.netloc))
 
     @api.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

@@ -24,9 +24,11 @@ _MAX_QUOTED = 80
 class Faults:
     """Collects the errors of one request to `model`."""
 
-    def __init__(self, model: Model, max_images: int) -> None:
+    def __init__(self, model: Model, max_images: int, served: list[str]) -> None:
         self._model = model
         self._max_images = max_images
+        self.served = served
+        """Names of the models that can be asked."""
         self.found: list[dict[str, Any]] = []
         """Each has `field` and `detail`, and mostly `value` and `allowed`."""
 
@@ -79,7 +81,7 @@ class Faults:
             else f"1, the only scale of {name}, which has no guidance input",
             "n": f"a whole number from 1 to {self._max_images}, the most images in one request",
             "format": f"one of {', '.join(self._model.formats)}",
-            "model": f"served here; this server has {name}",
+            "model": f"served here; this server has {', '.join(self.served)}",
         }
 
 
@@ -87,7 +89,7 @@ def _quote(value: Any) -> str:
     """A client's value as text for an error, cut if it is long."""
     try:
         text = value if isinstance(value, str) else json.dumps(value)
-    except ValueError:
-        text = "an integer too long to print"
+    except (ValueError, RecursionError):
+        text = "something too long or too deep to repeat"
     text = text if text.isprintable() else repr(text)
     return text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 3] + "..."

@@ -15,13 +15,11 @@ from typing import Any
 
 from server import problem, reply
 from server.ask import Plan, plan
-from server.dispatch import Dispatch
 from server.jobs import JobFailed, Layout, Result, Stages, Stopped
+from server.lines import Line, Lines
 from server.metrics import Metrics
-from server.model import Model
 from server.problem import Header, Problem
 from server.queue import QueueFull
-from server.supervisor import Supervisor
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -44,9 +42,8 @@ class Disconnected(Exception):
 class Generate:
     """GET and POST /generate, as an ASGI application."""
 
-    def __init__(self, supervisor: Supervisor, dispatch: Dispatch, metrics: Metrics, max_images: int) -> None:
-        self._supervisor = supervisor
-        self._dispatch = dispatch
+    def __init__(self, lines: Lines, metrics: Metrics, max_images: int) -> None:
+        self._lines = lines
         self._metrics = metrics
         self._max_images = max_images
         self._ids = itertools.count(1)
@@ -58,13 +55,18 @@ class Generate:
         stages: Stages | None = None
         code = 200
         try:
-            model = self._supervisor.model
-            if model is None:
-                raise problem.not_ready("the worker is still starting; /readyz tells when it is ready")
+            if not self._lines.complete:  # even if some are up: the default one may not be among them
+                raise problem.not_ready("a worker is still starting; /readyz tells when every one is ready")
             headers = {name: value for name, value in scope["headers"] if name in _READ}
             body = await _read_body(headers, receive) if scope["method"] == "POST" else b""
-            settled = plan(scope["query_string"], body, model, self._max_images, scope["method"] != "POST")
-            steps = settled.steps
+            settled = plan(
+                scope["query_string"],
+                body,
+                self._lines.models,
+                max_images=self._max_images,
+                seed_required=scope["method"] != "POST",
+            )
+            model, steps = settled.model, settled.steps
             accept = headers.get(b"accept", b"").decode("latin-1")
             as_json = settled.format == "json" or reply.wants_json(accept, settled.n, settled.format)
             layout: Layout = "each" if as_json and settled.format != "json" else "whole"
@@ -77,9 +79,9 @@ class Generate:
                     code = 304
                     await _send(send, 304, caching, None)
                     return
-            result = await self._run(settled, layout, start, receive)
+            result = await self._run(self._lines.find(model), settled, layout, start, receive)
             stages = result.stages
-            await self._answer(send, settled, result, model, as_json, caching)
+            await self._answer(send, settled, result, as_json, caching)
         except Problem as refused:
             code = refused.status
             await send_problem(send, refused)
@@ -92,13 +94,15 @@ class Generate:
         finally:
             self._metrics.answered(steps, code, time.monotonic() - start, stages)
 
-    async def _run(self, settled: Plan, layout: Layout, arrival: float, receive: Receive) -> Result:
+    async def _run(self, line: Line, settled: Plan, layout: Layout, arrival: float, receive: Receive) -> Result:
         """Queue the job and wait for its result, or for the client to go away, which frees its rows."""
         job = settled.job(next(self._ids), arrival, layout)
         try:
-            waiter = await self._dispatch.submit(job)
+            waiter = await line.dispatch.submit(job)
         except QueueFull:
-            raise problem.queue_full(self._dispatch.queue.max_waiting, self._dispatch.retry_after()) from None
+            raise problem.queue_full(line.queue.max_waiting, line.dispatch.retry_after()) from None
+        except Stopped as error:
+            raise problem.not_ready(str(error)) from None
         watch = asyncio.get_running_loop().create_task(_watch(receive, waiter))
         try:
             return await waiter
@@ -109,11 +113,10 @@ class Generate:
         finally:
             watch.cancel()
             if not waiter.done() or waiter.cancelled() or isinstance(waiter.exception(), Disconnected):
-                self._dispatch.cancel(job.id)
+                line.dispatch.cancel(job.id)
 
-    async def _answer(
-        self, send: Send, settled: Plan, result: Result, model: Model, as_json: bool, caching: list[Header]
-    ) -> None:
+    async def _answer(self, send: Send, settled: Plan, result: Result, as_json: bool, caching: list[Header]) -> None:
+        model = settled.model
         headers = [*reply.used(settled, result.labels, model), reply.server_timing(result), *caching]
         if as_json:
             content, media_type = reply.document(settled, result, model), "application/json"

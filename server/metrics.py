@@ -9,8 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from server.jobs import Stages
 
 if TYPE_CHECKING:
-    from server.queue import Queue
-    from server.supervisor import Supervisor
+    from server.lines import Lines
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -60,17 +59,23 @@ class Metrics:
         self._counted: dict[tuple[str, int], Counter] = {}
         self._timed: dict[str, Histogram] = {}
 
-    def watch(self, queue: Queue, supervisor: Supervisor) -> None:
+    def watch(self, lines: Lines) -> None:
         """Add the gauges, which are read when somebody looks."""
+        queues = [line.queue for line in lines.lines]
         for name, text, read in (
-            ("longjump_waiting", "Requests in the queue.", lambda: queue.waiting),
-            ("longjump_running", "Requests with a worker.", lambda: queue.running),
-            ("longjump_row_steps", "Row-steps of all requests waiting and running.", lambda: queue.row_steps),
-            ("longjump_worker_up", "1 while a warm worker is connected.", lambda: supervisor.up),
+            ("longjump_waiting", "Requests in the queues.", lambda: sum(queue.waiting for queue in queues)),
+            ("longjump_running", "Requests with a worker.", lambda: sum(queue.running for queue in queues)),
+            (
+                "longjump_row_steps",
+                "Row-steps of all requests waiting and running.",
+                lambda: sum(queue.row_steps for queue in queues),
+            ),
+            ("longjump_worker_up", "1 while every bundle has a warm worker.", lambda: lines.up),
         ):
             Gauge(name, text, registry=self.registry).set_function(read)
         restarts = Counter("longjump_worker_restarts_total", "Workers replaced after death.", registry=self.registry)
-        supervisor.on_restart = restarts.inc
+        for line in lines.lines:
+            line.supervisor.on_restart = restarts.inc
 
     def ticked(self, rows: int, seconds: float) -> None:
         """A worker ran a tick."""

@@ -69,6 +69,12 @@ def too_large(limit: int) -> Problem:
     return Problem(413, "body-too-large", "The body is too large", f"the body is over the limit of {limit} bytes")
 
 
+def head_too_large(limit: int) -> Problem:
+    """431: the request line and headers are over the limit."""
+    detail = f"the request's line and headers are over the limit of {limit} bytes"
+    return Problem(431, "head-too-large", "The headers are too large", detail)
+
+
 def unsupported_type(content_type: str) -> Problem:
     """415: a body that is not JSON."""
     return Problem(

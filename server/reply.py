@@ -62,7 +62,9 @@ def etag(plan: Plan, layout: Layout, model: Model) -> bytes:
 
     Weak where the bits of a row depend on its batch.
     """
-    text = repr((model.fingerprint, layout, plan))
+    # Field by field: a Plan also holds its Model, with the seconds that this start of the worker took.
+    fields = (plan.seed, plan.n, plan.label, plan.steps, plan.guidance, plan.format)
+    text = repr((model.fingerprint, layout, fields))
     strong = f'"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}"'
     return (strong if model.deterministic else f"W/{strong}").encode()
 

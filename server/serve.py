@@ -2,6 +2,7 @@
 
     longjump serve                       the demo that comes with longjump, on http://127.0.0.1:8000
     longjump serve BUNDLE --port 9000    a bundle made by `longjump export` or `longjump bundle`
+    longjump serve ONE TWO               several; a request names its own with `model`, the first is the default
 
     curl -X POST 'localhost:8000/generate?steps=1&seed=7' -o a.png
 
@@ -16,6 +17,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import json
 import signal
 import socket
 import sys
@@ -24,10 +26,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from export.runtime.cores import available_cores
 from server.supervisor import END_SECONDS, WORKER, Child, worker_command
 
 if TYPE_CHECKING:
-    from server.supervisor import Supervisor
+    from server.lines import Lines
 
 DEMO = Path(__file__).with_name("demo")
 
@@ -44,14 +47,18 @@ ROOM_TICKS = 4
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `longjump serve`."""
     parser.add_argument(
-        "bundle", nargs="?", type=Path, metavar="BUNDLE", help="folder of the bundle (default: the demo)"
+        "bundles", nargs="*", type=Path, metavar="BUNDLE", help="folders of the bundles (default: the demo)"
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)"
     )
     parser.add_argument("--port", type=_port, default=8000, help="port; 0 takes a free one (default: %(default)s)")
     parser.add_argument(
-        "--threads", type=positive, metavar="N", help="threads of one network evaluation (default: one per core)"
+        "--threads",
+        type=positive,
+        default=default_threads(),
+        metavar="N",
+        help="threads of one network evaluation (default: one per core but one, here %(default)s)",
     )
     parser.add_argument(
         "--max-rows",
@@ -65,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=256,
         metavar="N",
-        help="requests in the queue at most; beyond that they get 429 (default: %(default)s)",
+        help="requests in a bundle's queue at most; beyond that they get 429 (default: %(default)s)",
     )
     parser.add_argument(
         "--max-images",
@@ -91,94 +98,132 @@ def run(args: argparse.Namespace, worker: Sequence[str] = WORKER) -> int:
     Raises ValueError or OSError if the bundle cannot be served or the address not be listened on.
     """
     started = time.monotonic()
-    command = worker_command(worker, default_bundle(args.bundle), args.threads, args.max_rows)
+    bundles = [default_bundle(path) for path in args.bundles or [None]]
+    check_names(bundles)
+    commands = [worker_command(worker, bundle, args.threads, args.max_rows) for bundle in bundles]
     listener = _listen(args.host, args.port)
-    # First of all the worker: it loads its engine on another core while this process loads the HTTP side.
-    child = Child(command)
+    # First of all the workers: they load their engines on other cores while this process loads the HTTP side.
+    children: list[Child] = []
     try:
+        children += map(Child, commands)
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(args, child, command, listener, started))
+            return runner.run(_serve(args, children, commands, listener, started))
     finally:
         listener.close()
-        if child.process.poll() is None:
-            child.kill()
+        for child in children:
+            if child.process.poll() is None:
+                child.kill()
 
 
 async def _serve(
-    args: argparse.Namespace, child: Child, command: Sequence[str], listener: socket.socket, started: float
+    args: argparse.Namespace,
+    children: Sequence[Child],
+    commands: Sequence[Sequence[str]],
+    listener: socket.socket,
+    started: float,
 ) -> int:
     from server.api import build_api
     from server.dispatch import Dispatch
     from server.front import build_front, shortcut
     from server.generate import Generate
+    from server.lines import Line, Lines
     from server.metrics import Metrics
     from server.model import read_hello
     from server.queue import MemoryQueue
     from server.supervisor import Supervisor
 
     metrics = Metrics()
-    queue = MemoryQueue(args.max_waiting)
-    dispatch = Dispatch(queue, metrics.ticked)
-    supervisor = Supervisor(child, lambda: Child(command), dispatch, read_hello, ROOM_TICKS * args.max_rows, _say)
-    metrics.watch(queue, supervisor)
-    generate = Generate(supervisor, dispatch, metrics, args.max_images)
-    front = build_front(shortcut(generate, build_api(generate, supervisor, metrics)), KEEP_ALIVE_SECONDS)
+    room = ROOM_TICKS * args.max_rows
+
+    def line(child: Child, command: Sequence[str]) -> Line:
+        queue = MemoryQueue(args.max_waiting)
+        dispatch = Dispatch(queue, metrics.ticked)
+        return Line(queue, dispatch, Supervisor(child, lambda: Child(command), dispatch, read_hello, room, _say))
+
+    lines = Lines([line(child, command) for child, command in zip(children, commands, strict=True)])
+    metrics.watch(lines)
+    generate = Generate(lines, metrics, args.max_images)
+    front = build_front(shortcut(generate, build_api(generate, lines, metrics)), KEEP_ALIVE_SECONDS)
 
     loop = asyncio.get_running_loop()
     unanswered = 0
 
     def give_up() -> None:
         nonlocal unanswered
-        unanswered += dispatch.close("the server was stopped before it could answer")
+        unanswered += lines.close("the server was stopped before it could answer")
         front.force_exit = True
 
+    def drain() -> None:
+        lines.draining = front.should_exit = True
+        loop.call_later(args.drain_seconds, give_up)
+
     def stop() -> None:
-        if supervisor.draining:
+        if lines.draining:
             give_up()
             return
         _say(f"draining for up to {args.drain_seconds} s: what was accepted is finished (again to stop at once)")
-        loop.call_later(args.drain_seconds, give_up)
-        supervisor.draining = front.should_exit = True
+        drain()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
 
     url = _url(listener)
-    supervising = loop.create_task(supervisor.run())
+    supervising = [loop.create_task(line.supervisor.run()) for line in lines.lines]
     serving = loop.create_task(front.serve([listener]))
     # What is loaded now stays: the collector need not walk through it again, in the middle of some request.
     gc.freeze()
-    supervisor.http_seconds = time.monotonic() - started
-    announcing = loop.create_task(_announce(supervisor, url, started))
-    await asyncio.wait({supervising, serving}, return_when=asyncio.FIRST_COMPLETED)
-    if supervising.done():
-        # Only by an error: no worker can be brought up. Answer who waits, then say why.
-        dispatch.close("no worker could be started")
-        supervisor.draining = front.should_exit = True
-        await serving
-        announcing.cancel()
-        supervising.result()
+    lines.http_seconds = time.monotonic() - started
+    announcing = loop.create_task(_announce(lines, url, started))
+    await asyncio.wait({*supervising, serving}, return_when=asyncio.FIRST_COMPLETED)
+    failed = next((task for task in supervising if task.done()), None)
+    if failed is not None:
+        # Only by an error: no worker can be brought up. Answer who waits for it, finish the rest, then say why.
+        lines.lines[supervising.index(failed)].dispatch.close("no worker could be started")
+        drain()
+    await serving
     announcing.cancel()
-    await supervisor.stop(0.0 if unanswered else END_SECONDS)
-    await supervising
+    patience = 0.0 if unanswered or failed is not None else END_SECONDS
+    await asyncio.gather(*(line.supervisor.stop(patience) for line in lines.lines))
+    await asyncio.wait(supervising)
+    if failed is not None:
+        failed.result()
     _say(f"stopped; {unanswered} requests were not answered" if unanswered else "stopped")
     return 1 if unanswered else 0
 
 
-async def _announce(supervisor: Supervisor, url: str, started: float) -> None:
+async def _announce(lines: Lines, url: str, started: float) -> None:
     """Say when and where the server is ready."""
-    await supervisor.ready.wait()
-    model = supervisor.model
-    if model is None:
-        return
-    manifest = model.manifest
-    shape = "x".join(map(str, manifest.image_shape[:2] if manifest.image_shape else manifest.z_shape))
-    labels = f"{len(manifest.labels)} labels" if manifest.labels else "no labels"
-    steps = ", ".join(map(str, manifest.steps))
-    _say(f"{model.name}: {shape} {manifest.kind}, {labels}, steps {steps}, fingerprint {model.fingerprint}")
+    await lines.ready()
+    for model in lines.models:
+        manifest = model.manifest
+        shape = "x".join(map(str, manifest.image_shape[:2] if manifest.image_shape else manifest.z_shape))
+        labels = f"{len(manifest.labels)} labels" if manifest.labels else "no labels"
+        steps = ", ".join(map(str, manifest.steps))
+        _say(f"{model.name}: {shape} {manifest.kind}, {labels}, steps {steps}, fingerprint {model.fingerprint}")
     _say(f"ready on {url} in {time.monotonic() - started:.2f} s; docs at {url}/docs; Ctrl-C stops")
+
+
+def default_threads() -> int:
+    """Threads of a network evaluation: one core is left to HTTP, decoding and encoding, which would wait otherwise."""
+    return max(1, available_cores() - 1)
+
+
+def check_names(bundles: Sequence[Path]) -> None:
+    """ValueError if two bundles have one name, by which requests would choose."""
+    folders: dict[str, Path] = {}
+    for bundle in bundles:
+        try:
+            name = str(json.loads((bundle / "manifest.json").read_bytes())["name"])
+        except (OSError, ValueError, TypeError, KeyError):
+            continue  # its worker says what is wrong with it
+        if name in folders:
+            raise ValueError(
+                f"{folders[name]} and {bundle} are both called {name!r}, and requests choose by name; "
+                "export one again with another --name"
+            )
+        folders[name] = bundle
 
 
 def default_bundle(path: Path | None) -> Path:

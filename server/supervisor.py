@@ -80,10 +80,9 @@ WORKER = (sys.executable, "-P", "-m", "server.worker")
 """How a worker process is started. -P: nothing in the current folder can shadow our packages."""
 
 
-def worker_command(worker: Sequence[str], bundle: Path, threads: int | None, max_rows: int) -> list[str]:
+def worker_command(worker: Sequence[str], bundle: Path, threads: int, max_rows: int) -> list[str]:
     """The whole command of a worker process, but for its socket."""
-    command = [*worker, "--bundle", str(bundle), "--max-rows", str(max_rows)]
-    return command if threads is None else [*command, "--threads", str(threads)]
+    return [*worker, "--bundle", str(bundle), "--threads", str(threads), "--max-rows", str(max_rows)]
 
 
 def worker_environment() -> dict[str, str]:
@@ -142,14 +141,10 @@ class Supervisor:
         """What is served; None until the first worker is warm."""
         self.up = False
         """Whether a warm worker is connected."""
-        self.http_seconds = 0.0
-        """From the start of `longjump serve` to its listening, worker or not."""
         self.on_restart: Callable[[], None] = lambda: None
-        self.draining = False
-        """Set when the server stops: it finishes what it has accepted, and is not ready any more."""
         self.ready = asyncio.Event()
         """Set when the first worker is warm."""
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     async def run(self) -> None:
         """Keep a worker up until `stop`.
@@ -163,13 +158,15 @@ class Supervisor:
                 link, transport, model = await self._greet(self._child)
             except WorkerRefused as refused:
                 await self._child.end()
-                if self._stopping:
+                if self._stopping.is_set():
                     return
                 failures += 1
                 if self.model is None or failures >= MAX_FAILED_STARTS:
                     raise
                 self._say(f"the worker did not start again: {refused}; trying again")
-                await asyncio.sleep(0.2 * 2**failures)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), 0.2 * 2**failures)
+                    return
                 self._child = self._spawn()
                 continue
             failures = 0
@@ -180,7 +177,7 @@ class Supervisor:
             self.up = False
             self._dispatch.detach()
             status = await self._child.end()
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             self._say(f"the worker process ended ({describe(status)}); starting another, no request is lost")
             self.on_restart()
@@ -188,7 +185,7 @@ class Supervisor:
 
     async def stop(self, patience: float = END_SECONDS) -> None:
         """End the worker, killed after `patience` seconds; `run` returns."""
-        self._stopping = True
+        self._stopping.set()
         await self._child.end(patience)
 
     async def _greet(self, child: Child) -> tuple[Link, asyncio.Transport, Model]:

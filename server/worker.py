@@ -2,7 +2,7 @@
 
 One thread owns the device. Between ticks it reads what has arrived; when there is nothing to do it sleeps in recv, so
 an idle request is taken up without a hop between threads. Finished requests are decoded and encoded in a small pool
-while the next tick runs; a lone one is written on the spot, which is quicker than handing it over.
+while the next tick runs; a lone image is written on the spot, which is quicker than handing it over.
 
 Started by `server.supervisor` with a socket in --fd. When the other end goes away, for whatever reason, it exits.
 """
@@ -42,6 +42,9 @@ WRITERS = 2
 
 READ_BYTES = 2**18
 
+MAX_TICK_LOG = 4096
+"""Ticks that one reply tells of at most; older ones are in no metric."""
+
 EngineOpener = Callable[[Bundle, int | None], Engine]
 
 
@@ -55,8 +58,9 @@ class Worker:
         self._ticks = Ticks(engine, max_rows)
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="write")
         self._sending = threading.Lock()
-        # A deque, because one thread adds while another takes out.
-        self._tick_log: deque[tuple[int, float]] = deque()
+        # A deque, because one thread adds while another takes out. Told with replies, so it needs a bound: clients may
+        # all go away before theirs.
+        self._tick_log: deque[tuple[int, float]] = deque(maxlen=MAX_TICK_LOG)
 
     def run(self) -> None:
         """Serve until the other end closes the socket."""
@@ -67,7 +71,7 @@ class Worker:
             self._tick_log.append((tick.rows, tick.seconds))
             for job, error in tick.failed:
                 self._send_failure(job, error)
-            if len(tick.finished) == 1 and not self._ticks:
+            if len(tick.finished) == 1 and tick.finished[0].job.n == 1 and not self._ticks:
                 self._reply(tick.finished)
             elif tick.finished:
                 self._writers.submit(self._reply, tick.finished)
@@ -151,7 +155,8 @@ def main(argv: Sequence[str] | None = None, opener: EngineOpener = open_engine) 
         marks.append(time.monotonic())
     except (ValueError, OSError, ModuleNotFoundError) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        sock.sendall(pack({"op": "refused", "reason": str(error), "missing": missing}))
+        with contextlib.suppress(ConnectionError):
+            sock.sendall(pack({"op": "refused", "reason": str(error), "missing": missing}))
         return 2
     opened, loaded, warmed = (after - before for before, after in itertools.pairwise(marks))
     hello = {

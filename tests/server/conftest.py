@@ -177,7 +177,7 @@ def starter(folder: Path) -> Iterator[Start]:
         if held:
             environment["TEST_GATE"] = str(gate)
         program = [str(FAKE)] if fake else [str(ROOT / "longjump.py"), "serve"]
-        server = Server([sys.executable, *program, str(bundle), "--port", "0", *options], environment, gate)
+        server = Server([sys.executable, *program, "--port", "0", str(bundle), *options], environment, gate)
         servers.append(server)
         if ready:
             server.wait_until_ready()

@@ -73,7 +73,7 @@ BAD = {
     "another charset": Bad("POST", G, 415, ("content type",), b'{"seed": 1}', "application/json; charset=latin-1"),
     "body too large": Bad("POST", G, 413, ("over the limit of 65536 bytes",), b" " * 70_000),
     "method": Bad("DELETE", G, 405, ("does not take DELETE", "GET", "POST")),
-    "method of another path": Bad("POST", "/livez", 405, ("does not take POST",)),
+    "method of another path": Bad("POST", "/livez", 405, ("does not take POST; it takes GET, HEAD",)),
     "path": Bad("GET", "/nothing", 404, ("nothing at '/nothing'", "/docs")),
     "file of the documentation": Bad("GET", "/docs/..%2Fserve.py", 404, ("nothing",)),
 }

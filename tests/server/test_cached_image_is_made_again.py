@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from export.runtime.bundle import open_bundle
+from server.ask import plan
+from server.model import Model
+from server.reply import etag
+
 from .conftest import Server, Start
 
 
@@ -47,6 +52,24 @@ def test_image_of_get_is_that_of_post(server: Server) -> None:
     assert "accept" in get.headers["vary"].lower()
     assert post.headers["cache-control"] == "no-store"
     assert "etag" not in post.headers
+
+
+def test_tag_outlives_the_worker(images: Path) -> None:
+    """How long the worker took to start is part of a Model, but not of its pictures."""
+    manifest = open_bundle(images).manifest
+    tags = set()
+    for seconds in (1.0, 2.0):
+        model = Model(manifest, "print", {"warm": seconds})
+        settled = plan(b"seed=1", b"", [model], max_images=1, seed_required=True)
+        tags.add(etag(settled, "whole", model))
+    assert len(tags) == 1
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/v1/models", "/docs", "/openapi.json"])
+def test_head_is_answered_where_get_is(server: Server, path: str) -> None:
+    head = server.client.head(path)
+    assert head.status_code == 200
+    assert head.content == b""
 
 
 def test_head_has_no_body(server: Server) -> None:

@@ -35,11 +35,16 @@ def test_killed_worker_loses_nothing(start: Start, images: Path) -> None:
 
 
 def test_request_that_kills_every_worker_fails_alone(start: Start, images: Path) -> None:
-    server = start(images, TEST_FATAL="1")
+    server = start(images, "--max-rows", "8", held=True, TEST_FATAL="1")
+    company = [server.send(f"/generate?seed={seed}&label=cat&steps=4") for seed in range(6)]
+    eventually(lambda: server.metric("longjump_waiting") + server.metric("longjump_running") == 6, "all accepted")
     fatal = server.send("/generate?seed=1&label=dog")
+    eventually(lambda: server.metric("longjump_waiting") + server.metric("longjump_running") == 7, "all accepted")
+    server.open_gate()
     answer = fatal.result()
     assert answer.status_code == 500
     assert "died 3 times" in answer.json()["detail"]
+    assert [innocent.result().status_code for innocent in company] == [200] * 6
     assert server.client.post("/generate?seed=1&label=cat").status_code == 200
 
 
@@ -54,6 +59,18 @@ def test_worker_that_cannot_come_back_ends_the_server(start: Start, images: Path
     assert waiting.result().status_code == 503
     assert server.process.wait(60) == 2
     assert "jump.fp32.onnx is missing" in "".join(server.said)
+
+
+def test_server_that_stops_between_two_starts_ends(start: Start, images: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "flickering"
+    shutil.copytree(images, bundle)
+    server = start(bundle)
+    (bundle / "jump.fp32.onnx").rename(tmp_path / "aside")
+    os.kill(server.worker(), signal.SIGKILL)
+    eventually(lambda: "trying again" in "".join(server.said), "the worker did not start again")
+    (tmp_path / "aside").rename(bundle / "jump.fp32.onnx")
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(60) == 0
 
 
 def test_bundle_changed_under_a_running_server_is_not_served(

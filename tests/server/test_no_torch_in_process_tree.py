@@ -51,7 +51,7 @@ def test_folder_of_the_same_name_does_not_shadow_ours(images: Path, tmp_path: Pa
     (tmp_path / "server" / "__init__.py").write_text("raise SystemExit('the wrong server')")
     probe = (
         "import json, subprocess; from pathlib import Path; from server import supervisor as s; "
-        f"command = s.worker_command(s.WORKER, Path({str(images)!r}), None, 1); "
+        f"command = s.worker_command(s.WORKER, Path({str(images)!r}), 1, 1); "
         "ran = subprocess.run([*command, '--help'], env=s.worker_environment(), capture_output=True, text=True); "
         "print(json.dumps([ran.returncode, ran.stdout + ran.stderr]))"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from hypothesis import HealthCheck, example, given, settings
@@ -30,7 +31,7 @@ BODIES = st.dictionaries(NAMES, JSON, max_size=4).map(lambda members: json.dumps
 
 def plan_or_problem(query: bytes, body: bytes, model: Model, seed_required: bool) -> Plan | Problem:
     try:
-        return plan(query, body, model, max_images=8, seed_required=seed_required)
+        return plan(query, body, [model], max_images=8, seed_required=seed_required)
     except Problem as refused:
         return refused
 
@@ -38,6 +39,7 @@ def plan_or_problem(query: bytes, body: bytes, model: Model, seed_required: bool
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=QUERIES, body=BODIES, seed_required=st.booleans())
 @example(query=b"seed=1&label=cat", body=b"", seed_required=True)
+@example(query=b"", body=b'{"\\ud800": 1}', seed_required=False)
 @example(query=b"", body=json.dumps({f"field{i}": i for i in range(3000)}).encode(), seed_required=False)
 def test_odd_input_is_planned_or_refused(images: Path, query: bytes, body: bytes, seed_required: bool) -> None:
     model = Model(open_bundle(images).manifest, "print", {})
@@ -53,3 +55,26 @@ def test_odd_input_is_planned_or_refused(images: Path, query: bytes, body: bytes
     assert made.label is None or 0 <= made.label <= 3
     assert made.guidance is None
     assert made.format in ("png", "jpeg", "webp", "npy")
+
+
+def test_deep_value_is_refused_at_any_depth(images: Path) -> None:
+    """Between what JSON reads and what it writes lie a few levels of the interpreter's stack."""
+    model = Model(open_bundle(images).manifest, "print", {})
+    for depth in range(sys.getrecursionlimit() - 300, sys.getrecursionlimit()):
+        made = plan_or_problem(b"", b'{"label": %s%s}' % (b"[" * depth, b"]" * depth), model, False)
+        assert isinstance(made, Problem)
+
+
+def test_label_named_like_an_index_is_a_name(images: Path) -> None:
+    manifest = open_bundle(images).manifest.model_copy(update={"labels": ["cat", "0", "1.0"]})
+    model = Model(manifest, "print", {})
+    for query, body, label in (
+        (b"label=0", b"", 1),
+        (b"label=1.0", b"", 2),
+        (b"label=2", b"", 2),
+        (b"", b'{"label": "0"}', 1),
+        (b"", b'{"label": 0}', 0),
+    ):
+        made = plan_or_problem(query, body, model, False)
+        assert isinstance(made, Plan)
+        assert made.label == label, (query, body)
