@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from export.runtime.bundle import Bundle
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 
 CARRIED = ("README.md", "samples.png", "curves.png", "metrics.json")
 """Files of a checkpoint that go into the bundle as they are, where present."""
+
+OF_DEFAULT_WEIGHTS = ("README.md", "samples.png")
+"""Those of them that show and describe the checkpoint's default weights, and would be untrue beside others."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +69,7 @@ def export(
     from export.runtime.bundle import check_free
     from export.runtime.engines.onnxruntime import open_session
     from export.runtime.manifest import check_name, jump_file
-    from models.checkpoint import find_checkpoint, load_checkpoint
+    from models.checkpoint import find_checkpoint, find_weights, load_checkpoint
     from models.numpy_jump import numpy_jump
 
     check_free(out, replace)
@@ -83,10 +85,10 @@ def export(
     if config.kind == "image":
         decode = build_decode(shape)
         image_shape = check_decode(open_session(decode, "the decode graph"), "the decode graph", shape)
-    weights = ema or (config.emas[0] if config.emas else "model")
+    weights, file = find_weights(folder, config, ema)
     provenance = {
         "parity": {"max_abs_error": error, "tolerance": TOLERANCE, "batches": list(BATCHES)},
-        "weights": {"ema": weights, "step": config.step, "sha256": _weights_digest(folder, weights)},
+        "weights": {"ema": weights, "step": config.step, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()},
         "built": build_stamp(),
         "architecture": config.architecture.model_dump(mode="json"),
         "data": config.data,
@@ -110,21 +112,16 @@ def export(
             "licence": licence,
             "provenance": provenance,
         },
-        extras=_extras(folder, config),
+        extras=_extras(folder, config, default=weights == config.emas[0]),
         replace=replace,
     )
 
 
-def _extras(folder: Path, config: CheckpointConfig) -> dict[str, bytes | Path]:
+def _extras(folder: Path, config: CheckpointConfig, default: bool) -> dict[str, bytes | Path]:
     """What travels with the graphs: the resolved recipe, and what the checkpoint shows a person."""
     import yaml
 
-    recipe: Any = json.loads(json.dumps(config.recipe))  # tuples as lists: plain YAML
-    extras: dict[str, bytes | Path] = {"recipe.yaml": yaml.safe_dump(recipe, sort_keys=False).encode()}
-    extras.update({file: folder / file for file in CARRIED if (folder / file).is_file()})
+    extras: dict[str, bytes | Path] = {"recipe.yaml": yaml.safe_dump(config.recipe, sort_keys=False).encode()}
+    carried = [file for file in CARRIED if default or file not in OF_DEFAULT_WEIGHTS]
+    extras.update({file: folder / file for file in carried if (folder / file).is_file()})
     return extras
-
-
-def _weights_digest(folder: Path, weights: str) -> str:
-    file = "model.safetensors" if weights == "model" else f"ema-{weights}.safetensors"
-    return hashlib.sha256((folder / file).read_bytes()).hexdigest()

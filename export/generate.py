@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from export.runtime.bundle import open_bundle
     from export.runtime.engines import open_engine
 
+    check_target(args.out)
     bundle = open_bundle(args.bundle)
     manifest = bundle.manifest
     format = choose_format(manifest, args.format, args.out)
@@ -91,6 +92,14 @@ def run(args: argparse.Namespace) -> int:
         f"fingerprint={engine.fingerprint}"
     )
     return 0
+
+
+def check_target(out: Path) -> None:
+    """Raise OSError, before any work, unless `out` names a file in a folder that is there."""
+    if out.is_dir():
+        raise IsADirectoryError(f"{out} is a folder; give -o the file to write")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"{out.parent} is not a folder, so {out.name} cannot be written into it")
 
 
 def resolve(

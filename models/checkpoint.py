@@ -106,22 +106,35 @@ def read_config(folder: Path) -> CheckpointConfig:
         raise ValueError(f"{file}: {where}: {first['msg']}") from None
 
 
+def find_weights(folder: Path, config: CheckpointConfig, ema: str | None = None) -> tuple[str, Path]:
+    """Which weights of a checkpoint `ema` means, and their file.
+
+    Args:
+        ema: horizon of the averaged weights, `model` for the raw ones; the checkpoint's default when None.
+
+    Raises:
+        ValueError: there are no such; says which there are.
+    """
+    name = ema if ema is not None else config.emas[0] if config.emas else "model"
+    if name != "model" and name not in config.emas:
+        there = f"{', '.join(config.emas)} and model" if config.emas else "model only"
+        raise ValueError(f"{folder}: no EMA {name!r}; it has {there}")
+    return name, folder / ("model.safetensors" if name == "model" else f"ema-{name}.safetensors")
+
+
 def load_checkpoint(path: Path | str, ema: str | None = None) -> tuple[FlowMap, CheckpointConfig]:
     """Rebuild a trained flow map, in evaluation mode on the CPU.
 
     Args:
         path: a checkpoint folder, or a run directory (its newest checkpoint).
-        ema: horizon of the averaged weights, `model` for the raw ones; the checkpoint's default when None.
+        ema: which weights, as in `find_weights`.
 
     Raises:
         ValueError, FileNotFoundError: says which file is wrong and what was expected.
     """
     folder = find_checkpoint(path)
     config = read_config(folder)
-    horizon = ema if ema is not None else config.emas[0] if config.emas else "model"
-    if horizon != "model" and horizon not in config.emas:
-        raise ValueError(f"{folder}: no EMA {horizon!r}; it has {', '.join(config.emas)} and model")
-    file = folder / ("model.safetensors" if horizon == "model" else f"ema-{horizon}.safetensors")
+    _, file = find_weights(folder, config, ema)
     weights = read_weights(file)
     try:
         flow_map = build(config.architecture, config.shape, len(config.labels), config.span)

@@ -14,6 +14,7 @@ from export.runtime.images import encode, tile
 from models.checkpoint import CheckpointConfig
 from models.flow_map import FlowMap
 from trainer.ema import PowerEMA
+from trainer.objectives.guidance import Guidance
 from trainer.sampling import draw, to_images
 
 COLUMNS = 12  # samples per class in the grid
@@ -102,6 +103,7 @@ def card(config: CheckpointConfig, last: dict[str, Any]) -> str:
     """The model card."""
     data = config.data
     one_step = config.span != "velocity"
+    guidance = Guidance.model_validate(config.recipe["objective"].get("guidance") or {})
     use = "One network evaluation makes a sample; more may refine it." if one_step else "Many steps make a sample."
     lines = [
         f"# {data.get('name', 'data')}: {config.method}",
@@ -116,7 +118,7 @@ def card(config: CheckpointConfig, last: dict[str, Any]) -> str:
         f"licence {data.get('licence', 'unknown')}, SHA-256 {data.get('sha256')}",
         *_repeats(data),
         f"- averaged weights: {', '.join(config.emas)} (shares of the run's length); the first is the default",
-        *([f"- guidance in the training target, effective scale {_scale(config):.3g}"] if _scale(config) != 1 else []),
+        *([f"- guidance in the training target, effective scale {guidance.scale:.3g}"] if guidance.guides else []),
         "",
         f"`samples.png`: {_listed(steps_shown(config))} from the same noise, seeds 0, 1, 2, ... in order, none picked. "
         "`curves.png`: raw loss terms; a MeanFlow loss is not a measure of quality. "
@@ -156,11 +158,6 @@ def _listed(steps: list[int]) -> str:
 
 def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
-
-
-def _scale(config: CheckpointConfig) -> float:
-    guidance = config.recipe["objective"].get("guidance") or {"omega": 1, "kappa": 0}
-    return float(guidance["omega"] / (1 - guidance["kappa"]))
 
 
 def _figure(panels: int) -> tuple[Any, list[Any]]:

@@ -128,8 +128,11 @@ class RunDirectory:
 
         Raises:
             FileNotFoundError: there is no run.
-            ValueError: the run is another one (its data, model, method, ...), or a file is damaged.
+            ValueError: the run is another one (its data, model, method, ...) or of another kind of device, the path is
+                a checkpoint's, or a file is damaged.
         """
+        if (self.path / "config.json").is_file():
+            raise ValueError(f"{self.path} is a checkpoint; --resume takes its run, --out {self.path.parent}")
         for leftover in self.path.glob(".step-*"):  # of a run that was killed while it saved
             _remove(leftover)
         started = (self.path / "recipe.yaml").is_file()
@@ -159,7 +162,13 @@ class RunDirectory:
             flow_map.load_state_dict(read_weights(folder / "model.safetensors", device))
             for ema in emas:
                 ema.state = read_weights(folder / f"ema-{ema.name}.safetensors", device)
-            generator.set_state(state.pop("generator"))
+            random = state.pop("generator")
+            if random.shape != generator.get_state().shape:  # 16 bytes on CUDA, 5,056 on a CPU
+                raise ValueError(
+                    f"{folder} cannot be resumed on {device}: its random state is of another kind of device; "
+                    "give the --device it was trained on, or another --out"
+                )
+            generator.set_state(random)
             optimisers.load(state)
         except (KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300]  # torch names every weight, a line each

@@ -53,6 +53,9 @@ def run(args: argparse.Namespace) -> int:
             checkpoint = train(recipe, dataset, args.out, resume=args.resume, device=device, stop=stop)
         except Diverged as error:
             raise ValueError(str(error)) from error
+        except torch.OutOfMemoryError as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{device} has too little memory for this; try a smaller run.batch ({reason})") from error
     if stop() and checkpoint.name != f"step-{recipe.run.steps:08d}":
         print(f"stopped: {checkpoint} is saved; go on with --resume")
         return 0
@@ -71,6 +74,7 @@ def _check_device(device: str) -> None:
 
     try:
         torch.empty(0, device=device)
+        torch.Generator(device)
     except (RuntimeError, AssertionError) as error:  # torch's ways to say that it does not know or have it
         reason = str(error).splitlines()[0]
         raise ValueError(f"--device {device} cannot be used: {reason}") from None

@@ -45,7 +45,7 @@ def external_tensors(model: bytes) -> list[str]:
                 if field == _TENSOR_NAME and first is not None:
                     name = model[first:last].decode(errors="replace")
                 external |= field == _TENSOR_EXTERNAL_DATA
-                external |= field == _TENSOR_DATA_LOCATION and value == _EXTERNAL
+                external |= field == _TENSOR_DATA_LOCATION and value & 0xFFFFFFFF == _EXTERNAL
         if external:
             found.append(name)
     return found
@@ -55,6 +55,8 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int | No
     """The fields of data[at:end]: (number, varint value, start of the payload or None, its end)."""
     while at < end:
         key, at = _varint(data, at, end)
+        if key >> 32:  # readers drop the upper bits, and would find another field here
+            raise ValueError("a field number is out of range")
         field, wire = key >> 3, key & 7
         if wire == _BYTES:
             length, at = _varint(data, at, end)

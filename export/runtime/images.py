@@ -30,6 +30,9 @@ MEDIA_TYPES: dict[Format, str] = {
 JPEG_QUALITY = 95
 WEBP_QUALITY = 90
 
+PNG_WRITER = 1
+"""Version of `_encode_png` and `tile`; raised with every change that gives other bytes, so that fingerprints change."""
+
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_RGB8 = bytes([8, 2, 0, 0, 0])  # bit depth 8, colour type RGB, deflate, adaptive filters, not interlaced
 
@@ -88,6 +91,7 @@ def encoder_version() -> str:
         "libjpeg": features.version("libjpeg_turbo") or features.version("jpg"),
         "webp": features.version("webp"),
         "zlib": zlib.ZLIB_RUNTIME_VERSION,
+        "png": PNG_WRITER,
     }
     return " ".join(f"{name} {version}" for name, version in parts.items())
 

@@ -65,6 +65,20 @@ def test_either_mark_is_enough(make_jump: MakeJump) -> None:
         assert external_tensors(model.SerializeToString()) == ["secret"]
 
 
+def test_numbers_that_readers_cut_to_32_bits_hide_nothing(make_jump: MakeJump) -> None:
+    tensor = TensorProto(name="secret", data_type=TensorProto.FLOAT, dims=[1], raw_data=bytes(4)).SerializeToString()
+    location = b"\x70" + _varint(2**32 + 1)  # field 14, 1 in its lower half
+    graph = b"\x2a" + _varint(len(tensor + location)) + tensor + location  # field 5: an initializer
+    assert external_tensors(b"\x3a" + _varint(len(graph)) + graph) == ["secret"]
+    with pytest.raises(ValueError, match="out of range"):
+        external_tensors(_varint(0x3A + 2**32) + _varint(len(graph)) + graph)
+
+
+def _varint(number: int) -> bytes:
+    low, rest = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])
+
+
 def test_the_word_location_alone_is_harmless(make_jump: MakeJump) -> None:
     model = make_jump()
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(3, dtype=np.float32), "location"))

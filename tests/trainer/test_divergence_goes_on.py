@@ -135,6 +135,23 @@ def test_huge_data_is_a_traceback(tmp_path: Path, tiny_command: Any, capfd: pyte
     assert not list(out.glob("*step-*"))
 
 
+@pytest.mark.usefixtures("plain_cards")
+def test_full_device_is_a_traceback(
+    tmp_path: Path, points: Path, tiny_command: Any, spoil_step: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """From the command line: one line that says what to make smaller, and the last checkpoint as it was."""
+
+    def full(target: Target) -> Target:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee the documentation")
+
+    spoil_step(full)
+    words = [*tiny_command("points/meanflow"), "--data", str(points), "--out", str(tmp_path / "run")]
+    assert longjump.main(["train", *words, "--device", "cpu"]) == 2
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert said.startswith("longjump train: error: cpu has too little memory for this; try a smaller run.batch (CUDA")
+    assert [folder.name for folder in (tmp_path / "run").glob("*step-*")] == ["step-00000003"]
+
+
 def test_finite_terms_stop_the_run() -> None:
     """Negative control, and the first bad term in order is the one named."""
     good = {"derivative": torch.tensor(3e38), "loss": torch.tensor(0.0)}

@@ -24,7 +24,7 @@ from trainer.train import StopSignal
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDLESS = ["run.steps=1000000", "run.log_every=1"]
-PATIENCE = 120  # seconds until a test gives up; no test waits for it otherwise
+PATIENCE = 250  # seconds until a test gives up, on a machine that is busy; none waits for it otherwise
 
 Command = Callable[..., list[str]]
 
@@ -75,7 +75,8 @@ def test_sigterm_loses_the_steps_since_the_last_save(tmp_path: Path, points: Pat
     assert step == RunDirectory(out, 1).rows()[-1]["step"]
     assert [folder.name for folder in out.glob("*step-*")] == [f"step-{step:08d}"]
     resumed = tiny_command("points/meanflow", f"run.steps={step + 2}")
-    assert longjump.main(["train", *resumed, "--data", str(points), "--out", str(out), "--resume"]) == 0
+    again = ["train", *resumed, "--data", str(points), "--out", str(out), "--resume", "--device", "cpu"]
+    assert longjump.main(again) == 0
     assert last_step(out) == step + 2
 
 

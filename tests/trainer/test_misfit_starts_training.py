@@ -103,7 +103,7 @@ def test_unknown_recipe_is_found_late(points: Path, refused: Callable[..., str])
     assert "did you mean points/meanflow?" in refused("points/meanflo", "--data", str(points))
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "gpu", "warp:0"])
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "warp:0", "meta"])
 def test_missing_device_is_found_late(points: Path, refused: Callable[..., str], device: str) -> None:
     assert f"--device {device} cannot be used: " in refused(
         "points/meanflow", "--data", str(points), "--device", device

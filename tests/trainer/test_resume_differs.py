@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
-from models.checkpoint import load_checkpoint
+from models.checkpoint import load_checkpoint, read_weights, write_weights
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.loop import train
 from trainer.recipe import Recipe, load_recipe
@@ -177,6 +178,26 @@ def test_files_of_two_checkpoints_mix(tmp_path: Path, tiny: Tiny, points: Path, 
     with pytest.raises(ValueError, match="step-00000001: its files do not belong together") as caught:
         train(tiny("points/meanflow"), dataset, tmp_path / "run", resume=True)
     assert "\n" not in str(caught.value)
+
+
+def test_other_kind_of_device_is_called_damage(tmp_path: Path, tiny: Tiny, points: Path) -> None:
+    """A CUDA generator's state has 16 bytes, a CPU's has not: say that, and what helps."""
+    dataset = open_dataset(points)
+    resume = train(tiny("points/meanflow", "run.steps=1"), dataset, tmp_path / "run") / "resume"
+    state = read_weights(resume / "state.safetensors")
+    write_weights(resume, "state", state | {"generator": torch.zeros(16, dtype=torch.uint8)})
+    with pytest.raises(ValueError, match=r"step-00000001 cannot be resumed on cpu: .* give the --device it was"):
+        train(tiny("points/meanflow"), dataset, tmp_path / "run", resume=True)
+
+
+def test_run_goes_on_inside_a_checkpoint(tmp_path: Path, tiny: Tiny, points: Path) -> None:
+    """--resume with the path of a checkpoint in place of its run's: nothing may be written into it."""
+    dataset = open_dataset(points)
+    checkpoint = train(tiny("points/meanflow", "run.steps=1"), dataset, tmp_path / "run")
+    before = sorted(checkpoint.iterdir())
+    with pytest.raises(ValueError, match=r"step-00000001 is a checkpoint; .* --out .*run$"):
+        train(tiny("points/meanflow"), dataset, checkpoint, resume=True)
+    assert sorted(checkpoint.iterdir()) == before
 
 
 def test_cut_log_line_stops_the_resume(tmp_path: Path, tiny: Tiny, points: Path, stop_after: Any) -> None:

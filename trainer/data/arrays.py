@@ -71,7 +71,7 @@ def check_labels(split: Split, classes: Sequence[str], path: Path | str, every_c
         shown = ", ".join([f"{label} ({classes[label]})" for label in missing[:5]] + ["..."] * (len(missing) > 5))
         raise ValueError(
             f"{path}: {len(missing)} of {len(classes)} classes have no sample: {shown}; "
-            f"number the labels 0 to K-1 without gaps"
+            f"every class needs one, and the labels are 0 to K-1 without gaps"
         )
 
 
@@ -91,8 +91,10 @@ def numbered_classes(split: Split, path: Path) -> list[str]:
 def check_classes(classes: Sequence[str], where: Path | str) -> None:
     """Raise ValueError unless a request, which gives a label by index or by name, can mean one class only."""
     for index, name in enumerate(classes):
-        if not name or name != name.strip():
-            raise ValueError(f"{where}: class {index} is named {name!r}; give it a name without outer spaces")
+        if not name or not name.isprintable() or name != name.strip():
+            raise ValueError(
+                f"{where}: class {index} is named {name!r}; give it a name of printable text without outer spaces"
+            )
         if name == "none":
             raise ValueError(f"{where}: class {index} is named 'none', which asks for no class at all")
         if name.lstrip("+-").isdigit() and name != str(index):

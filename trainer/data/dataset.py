@@ -64,8 +64,7 @@ def open_dataset(path: str | Path) -> Dataset:
 
 
 def _open_folder(path: Path) -> Dataset:
-    info = _read_data_json(path / "data.json")
-    stated = DataJson.model_validate(info)
+    info, stated = _read_data_json(path / "data.json")
     check_classes(stated.classes, path / "data.json")
     splits: dict[str, Split] = {}
     for split in stated.counts:
@@ -98,7 +97,7 @@ def _dataset(name: str, kind: Kind, classes: list[str], splits: dict[str, Split]
     return Dataset(name, kind, classes, splits["train"], splits.get("test"), info, info["sha256"]["dataset"])
 
 
-def _read_data_json(file: Path) -> dict[str, Any]:
+def _read_data_json(file: Path) -> tuple[dict[str, Any], DataJson]:
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist; is {file.parent} a folder of `longjump data build`?")
     try:
@@ -117,4 +116,4 @@ def _read_data_json(file: Path) -> dict[str, Any]:
         raise ValueError(f"{file}: {field}: {first['msg']}; build the data set again") from error
     if not {"train"} <= set(stated.counts) <= {"train", "test"}:
         raise ValueError(f"{file}: counts names {sorted(stated.counts)}; there is train, and optionally test")
-    return info
+    return info, stated

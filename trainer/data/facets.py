@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from export.runtime.cores import available_cores
 from trainer.data.arrays import Split
 from trainer.data.folder import Built
 
@@ -186,17 +187,12 @@ def draw_facets(
         for split, array in images.items()
         for first in range(0, len(array[label :: len(CLASSES)]), CHUNK)
     ]
-    workers = min(workers or usable_cores(), len(tasks))
+    workers = min(workers or available_cores(), len(tasks))
     with tqdm(total=train + test, unit="image", desc=f"facets {size}x{size}", disable=not progress) as bar:
         for task, pictures in _drawn(tasks, size, seed, workers):
             images[task.split][task.label :: len(CLASSES)][task.first : task.last] = pictures
             bar.update(len(pictures))
     return images
-
-
-def usable_cores() -> int:
-    """Cores this process may use (its affinity, where the system has one)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def facets_labels(count: int) -> np.ndarray:

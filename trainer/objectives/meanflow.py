@@ -44,14 +44,14 @@ class MeanFlow(BaseModel):
         return self
 
     def __call__(self, u: Velocity, batch: Batch, generator: Generator, step: int, null_label: int) -> Target:
-        """The target of every row; only rows with s < t pay for the derivative, which (t - s) cancels on the others."""
+        """The target of every row; only the jumps pay for the derivative, which (t - s) cancels on the other rows."""
         rows = len(batch.x0)
         t, s = self.times.draw(rows, generator)
         z = batch.at(t)
         prediction = u(z, t, s, batch.label)
 
         jumps = self.times.count(rows)
-        head = slice(0, jumps)  # the rows with s < t
+        head = slice(0, jumps)  # s < t, but for the ties that the order `min` makes
         velocity = batch.velocity
         if self.guidance.active(step):
             with torch.no_grad():

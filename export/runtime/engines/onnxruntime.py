@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from export.runtime.bundle import Bundle
+from export.runtime.cores import available_cores
 from export.runtime.images import encoder_version
 from export.runtime.manifest import Manifest, decode_file, jump_file
 
@@ -88,6 +88,8 @@ def open_session(model: bytes, where: str, threads: int | None = None) -> ort.In
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
     options = ort.SessionOptions()
+    # ONNX Runtime's own default counts the machine's cores and pins its threads to them, where those of two workers
+    # would collide.
     options.intra_op_num_threads = threads or available_cores()
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
@@ -98,15 +100,6 @@ def open_session(model: bytes, where: str, threads: int | None = None) -> ort.In
     except Exception as error:  # the library's exceptions share no base class
         reason = " ".join(str(error).split())
         raise ValueError(f"{where}: ONNX Runtime {ort.__version__} refuses this graph: {reason}") from error
-
-
-def available_cores() -> int:
-    """How many cores this process may use.
-
-    Given as a number, since ONNX Runtime's own default counts the machine's and pins its threads to them, where
-    the threads of two workers would collide.
-    """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def fingerprint(digest: str) -> str:

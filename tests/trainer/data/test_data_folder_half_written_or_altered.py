@@ -86,6 +86,7 @@ ALTERATIONS: dict[str, tuple[Alter, str]] = {
     "class too few": (lambda info: info["classes"].pop(), "labels[1] is 1; there are 1 classes"),
     "no class": (lambda info: info["classes"].clear(), "has labels, but no classes are named"),
     "name twice": (lambda info: info.update(classes=["odd", "odd"]), "class name 'odd' is used twice"),
+    "unprintable name": (lambda info: info.update(classes=["even", "o\x07d"]), "a name of printable text"),
     "reserved name": (lambda info: info.update(classes=["none", "odd"]), "asks for no class at all"),
     "name like an index": (lambda info: info.update(classes=["1", "0"]), "reads as another index"),
     "other count": (lambda info: info["counts"].update(train=5), "counts of the arrays is"),
