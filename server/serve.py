@@ -56,9 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads",
         type=positive,
-        default=default_threads(),
         metavar="N",
-        help="threads of one network evaluation (default: one per core but one, here %(default)s)",
+        help="threads of one network evaluation (default: the cores but one, divided among the bundles)",
     )
     parser.add_argument(
         "--max-rows",
@@ -100,7 +99,8 @@ def run(args: argparse.Namespace, worker: Sequence[str] = WORKER) -> int:
     started = time.monotonic()
     bundles = [default_bundle(path) for path in args.bundles or [None]]
     check_names(bundles)
-    commands = [worker_command(worker, bundle, args.threads, args.max_rows) for bundle in bundles]
+    threads = args.threads or default_threads(len(bundles))
+    commands = [worker_command(worker, bundle, threads, args.max_rows) for bundle in bundles]
     listener = _listen(args.host, args.port)
     # First of all the workers: they load their engines on other cores while this process loads the HTTP side.
     children: list[Child] = []
@@ -205,9 +205,9 @@ async def _announce(lines: Lines, url: str, started: float) -> None:
     _say(f"ready on {url} in {time.monotonic() - started:.2f} s; docs at {url}/docs; Ctrl-C stops")
 
 
-def default_threads() -> int:
+def default_threads(bundles: int = 1) -> int:
     """Threads of a network evaluation: one core is left to HTTP, decoding and encoding, which would wait otherwise."""
-    return max(1, available_cores() - 1)
+    return max(1, (available_cores() - 1) // bundles)
 
 
 def check_names(bundles: Sequence[Path]) -> None:

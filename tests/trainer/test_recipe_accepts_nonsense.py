@@ -151,7 +151,7 @@ def test_missing_key_is_guessed(tmp_path: Path) -> None:
     ("override", "value"),
     [
         ("run.steps=7", 7),
-        ("optimiser.lr=1e-3", 1e-3),
+        ("optimiser.lr=3e-3", 3e-3),
         ("optimiser.lr=1.0e-4", 1e-4),
         ("run.ema=[0.02]", (0.02,)),
         ("objective.times.jumps=0.7", 0.7),
