@@ -85,7 +85,9 @@ def run(args: argparse.Namespace) -> int:
         temporary.replace(args.out)
     finally:
         temporary.unlink(missing_ok=True)
-    names = dict.fromkeys(manifest.label_name(label) for label in request.labels)
+    names = [manifest.label_name(label) for label in request.labels]
+    if len(set(names)) == 1:
+        names = names[:1]
     guidance = "" if request.guidance is None else f" guidance={request.guidance:g}"
     print(
         f"{args.out}: seed={request.seeds[0]} label={','.join(names)} steps={request.steps}{guidance} n={args.n} "

@@ -122,9 +122,12 @@ def card(config: CheckpointConfig, last: dict[str, Any]) -> str:
         "",
         f"`samples.png`: {_listed(steps_shown(config))} from the same noise, seeds 0, 1, 2, ... in order, none picked. "
         "`curves.png`: raw loss terms; a MeanFlow loss is not a measure of quality. "
-        "`config.json` holds the whole recipe.",
+        "The whole recipe is in `config.json` (of a checkpoint) or `recipe.yaml` (of a bundle).",
         "",
-        "Last logged: " + ", ".join(f"{name} {_number(value)}" for name, value in last.items()),
+        "Last logged: "
+        + ", ".join(
+            f"{name.replace('per_second', 'samples per second')} {_number(value)}" for name, value in last.items()
+        ),
     ]
     credits = data.get("credits")
     if isinstance(credits, dict) and credits:  # data.json is the user's to write

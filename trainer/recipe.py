@@ -167,10 +167,14 @@ def _explain(item: Any, tree: dict[str, Any]) -> str:
         return f"{group}: {message}" if group else message
     where = ".".join(path)
     if item["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(path[-1], sorted(_keys(Recipe)), 1, cutoff=0.5)
-        if near and near[0] == path[-1]:
+        keys = sorted(_keys(Recipe))
+        if where in keys:
             return f"{where}: no such key with the other settings of this recipe"
-        return f"{where}: no such key" + (f"; did you mean {near[0]}?" if near else "")
+        # By the last part, which may stand in another group; among equals the key of the same group is the nearest.
+        near = difflib.get_close_matches(path[-1], {key.rpartition(".")[2] for key in keys}, 1, cutoff=0.5)
+        full = [key for key in keys if near and key.rpartition(".")[2] == near[0]]
+        nearest = difflib.get_close_matches(where, full, 1, cutoff=0)
+        return f"{where}: no such key" + (f"; did you mean {nearest[0]}?" if nearest else "")
     if item["type"] == "union_tag_invalid":
         context = item["ctx"]
         key = context["discriminator"].strip("'")
@@ -192,13 +196,13 @@ def _written(location: tuple[int | str, ...], tree: Any) -> list[str]:
     return path
 
 
-def _keys(model: type[BaseModel]) -> set[str]:
-    """Every key that a recipe may hold, at any depth."""
+def _keys(model: type[BaseModel], group: str = "") -> set[str]:
+    """Every key that a recipe may hold, at any depth, with dots."""
     keys: set[str] = set()
     for name, field in model.model_fields.items():
-        keys.add(name)
+        keys.add(group + name)
         for kind in _models(field.annotation):
-            keys |= _keys(kind)
+            keys |= _keys(kind, f"{group}{name}.")
     return keys
 
 

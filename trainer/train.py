@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"{device} has too little memory for this; try a smaller run.batch ({reason})") from error
     if stop() and checkpoint.name != f"step-{recipe.run.steps:08d}":
         print(f"stopped: {checkpoint} is saved; go on with --resume")
-        return 0
+        return 128 + stop.received  # as a shell has it, so that what follows a finished run does not follow this one
     print(f"done: {checkpoint}\nnext: longjump export {checkpoint} --out BUNDLE")
     return 0
 
@@ -84,7 +84,8 @@ class StopSignal:
     """True once SIGTERM or SIGINT came; a second SIGINT interrupts at once. Within `with`, in the main thread."""
 
     def __init__(self) -> None:
-        self.received = False
+        self.received = 0
+        """Number of the signal that came."""
 
     def __enter__(self) -> StopSignal:
         self.before = [(number, signal.signal(number, self._receive)) for number in (signal.SIGTERM, signal.SIGINT)]
@@ -95,10 +96,10 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.received = True
+        self.received = number
         signal.signal(signal.SIGINT, signal.default_int_handler)
         # os.write, because a handler may come in the middle of a print.
         os.write(2, b"\nsaving after this step, then leaving; Ctrl-C again leaves at once\n")
 
     def __call__(self) -> bool:
-        return self.received
+        return self.received != 0

@@ -51,12 +51,14 @@ def test_run_writes_another_recipe(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("optimiser.lrr=1", "points/meanflow: optimiser.lrr: no such key; did you mean lr?"),
-        ("run.batchsize=8", "run.batchsize: no such key; did you mean batch?"),
-        ("objective.label_droput=0.1", "objective.label_droput: no such key; did you mean label_dropout?"),
-        ("objective.times.jump=0.1", "objective.times.jump: no such key; did you mean jumps?"),
-        ("model.wdith=8", "model.wdith: no such key; did you mean width?"),
+        ("optimiser.lrr=1", "points/meanflow: optimiser.lrr: no such key; did you mean optimiser.lr?"),
+        ("run.batchsize=8", "run.batchsize: no such key; did you mean run.batch?"),
+        ("objective.label_droput=0.1", "objective.label_droput: no such key; did you mean objective.label_dropout?"),
+        ("objective.times.jump=0.1", "objective.times.jump: no such key; did you mean objective.times.jumps?"),
+        ("model.wdith=8", "model.wdith: no such key; did you mean model.width?"),
         ("optimizer.lr=1", "optimizer: no such key; did you mean optimiser?"),
+        ("stepz=5", "stepz: no such key; did you mean run.steps?"),
+        ("lr=1", "lr: no such key; did you mean optimiser.lr?"),
         ("run.qqqq=1", "run.qqqq: no such key"),
         ("model.patch=2", "model.patch: no such key with the other settings of this recipe"),
     ],
@@ -152,12 +154,12 @@ def test_missing_key_is_guessed(tmp_path: Path) -> None:
     [
         ("run.steps=7", 7),
         ("optimiser.lr=3e-3", 3e-3),
-        ("optimiser.lr=1.0e-4", 1e-4),
+        ("optimiser.lr=1.5e-7", 1.5e-7),
         ("run.ema=[0.02]", (0.02,)),
-        ("objective.times.jumps=0.7", 0.7),
+        ("objective.times.jumps=0.123", 0.123),
         ("objective.times.t={kind: logit-normal, mean: 1, std: 2}", LogitNormal(mean=1, std=2)),
         ("objective.guidance.kappa=0.5", 0.5),
-        ("model.parametrisation=raw", "raw"),
+        ("model.sigma_data=0.123", 0.123),
     ],
 )
 def test_override_is_lost(override: str, value: object) -> None:
