@@ -1,6 +1,6 @@
-"""The server: HTTP in one process, the engine in a supervised worker process, row-steps shared by all requests.
+"""The server: HTTP in one process, engines in supervised worker processes, row-steps shared by all requests.
 
-`serve` starts both. The API process (`api`, `generate`, `ask`, `reply`, `dispatch`) parses, admits and answers; the
-worker process (`worker`, `ticks`, `policy`, `imaging`) owns the engine; `wire` is what passes between them. Nothing
-here imports torch.
+`serve` starts both. The API process (`http`, `backend`) parses, admits and answers; a worker process (`worker`) owns
+an engine; `schedule` decides, for both of them and for the simulator; `jobs` and `wire` are what passes between
+them; `observe` is what operators see. Nothing here imports torch.
 """

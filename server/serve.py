@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.runtime.cores import available_cores
-from server.supervisor import END_SECONDS, WORKER, Child, worker_command
+from server.backend.supervisor import END_SECONDS, WORKER, Child, worker_command
 
 if TYPE_CHECKING:
-    from server.lines import Lines
+    from server.backend.lines import Lines
 
 DEMO = Path(__file__).with_name("demo")
 
@@ -124,15 +124,15 @@ async def _serve(
     listener: socket.socket,
     started: float,
 ) -> int:
-    from server.api import build_api
-    from server.dispatch import Dispatch
-    from server.front import build_front, shortcut
-    from server.generate import Generate
-    from server.lines import Line, Lines
-    from server.metrics import Metrics
-    from server.model import read_hello
-    from server.queue import MemoryQueue
-    from server.supervisor import Supervisor
+    from server.backend.dispatch import Dispatch
+    from server.backend.lines import Line, Lines
+    from server.backend.model import read_hello
+    from server.backend.queue import MemoryQueue
+    from server.backend.supervisor import Supervisor
+    from server.http.api import build_api
+    from server.http.front import build_front, shortcut
+    from server.http.generate import Generate
+    from server.observe.metrics import Metrics
 
     metrics = Metrics()
     room = ROOM_TICKS * args.max_rows

@@ -58,7 +58,7 @@ def test_no_unused_dependency(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("file", "module"),
-    [("server/api.py", "scipy.stats"), ("server/api.py", "httpx"), ("trainer/loop.py", "hypothesis")],
+    [("server/http/api.py", "scipy.stats"), ("server/http/api.py", "httpx"), ("trainer/loop.py", "hypothesis")],
 )
 def test_control_undeclared_import_is_seen(root: Path, file: str, module: str) -> None:
     assert undeclared(Import(file, 1, module), root)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from export.runtime.bundle import Bundle
 from export.runtime.engines import Engine, open_engine
-from server.worker import start
+from server.worker.process import start
 
 
 class FakeEngine:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from export.runtime.bundle import open_bundle
-from server.ask import plan
-from server.model import Model
-from server.reply import etag
+from server.backend.model import Model
+from server.http.ask import plan
+from server.http.reply import etag
 
 from .conftest import Server, Start
 

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from server.dispatch import MAX_DEATHS, Dispatch
+from server.backend.dispatch import MAX_DEATHS, Dispatch
+from server.backend.queue import MemoryQueue
 from server.jobs import Job, JobFailed, Stopped
-from server.queue import MemoryQueue
 from server.wire import Frames
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from server.front import MAX_HEAD, Protocol, build_front
+from server.http.front import MAX_HEAD, Protocol, build_front
 
 
 class Wire(asyncio.Transport):

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from server.backend.queue import MemoryQueue, Queue, QueueFull
 from server.jobs import Job
-from server.queue import MemoryQueue, Queue, QueueFull
 
 Make = Callable[[int], Queue]
 

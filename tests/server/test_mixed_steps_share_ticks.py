@@ -12,8 +12,8 @@ from export.runtime.bundle import open_bundle
 from export.runtime.engines import Engine, open_engine
 from export.runtime.sampler import sample
 from server.jobs import Job
-from server.policy import Row, State, first_come
-from server.ticks import Ticks
+from server.schedule.policy import Row, State, first_come
+from server.worker.ticks import Ticks
 
 
 class Recording:

@@ -46,11 +46,11 @@ def test_busy_worker_exits_with_parent(start: Start, images: Path) -> None:
 
 
 def test_folder_of_the_same_name_does_not_shadow_ours(images: Path, tmp_path: Path) -> None:
-    """The worker is started as `-m server.worker`: a `server` in the current folder must not be what runs."""
+    """The worker is started as `-m server.worker.process`: a `server` in the current folder must not be what runs."""
     (tmp_path / "server").mkdir()
     (tmp_path / "server" / "__init__.py").write_text("raise SystemExit('the wrong server')")
     probe = (
-        "import json, subprocess; from pathlib import Path; from server import supervisor as s; "
+        "import json, subprocess; from pathlib import Path; from server.backend import supervisor as s; "
         f"command = s.worker_command(s.WORKER, Path({str(images)!r}), 1, 1); "
         "ran = subprocess.run([*command, '--help'], env=s.worker_environment(), capture_output=True, text=True); "
         "print(json.dumps([ran.returncode, ran.stdout + ran.stderr]))"

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from export.runtime.bundle import open_bundle
-from server.ask import Plan, plan
-from server.model import Model
-from server.problem import Problem
+from server.backend.model import Model
+from server.http.ask import Plan, plan
+from server.http.problem import Problem
 
 NAMES = st.sampled_from(["steps", "seed", "label", "guidance", "n", "format", "model", "foo", ""])
 LIKELY = st.sampled_from(["1", "4", "-1", "0", "cat", "none", "png", "json", "nan", "1e999", str(2**63), "true", "1.0"])

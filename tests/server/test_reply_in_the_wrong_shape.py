@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from export.runtime.images import MEDIA_TYPES as RUNTIME_MEDIA_TYPES
-from server.reply import MEDIA_TYPES, wants_json
+from server.http.reply import MEDIA_TYPES, wants_json
 
 from .conftest import Server, Start
 

@@ -1,7 +1,7 @@
 """Rows -> ticks: every unfinished row of every request, and one network evaluation at a time for some of them.
 
-The mechanism only: which rows a tick takes is decided by a policy (`server.policy`), what a step does by the sampler
-that the whole project shares (`export.runtime.sampler`). A row's arithmetic never depends on its neighbours.
+The mechanism only: which rows a tick takes is decided by a policy (`server.schedule.policy`), what a step does by the
+sampler that the whole project shares (`export.runtime.sampler`). A row's arithmetic never depends on its neighbours.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from export.runtime.grids import Grid
 from export.runtime.noise import INITIAL_STEP, draw_label, normal
 from export.runtime.sampler import advance
 from server.jobs import Job
-from server.policy import Policy, Row, State, first_come
+from server.schedule.policy import Policy, Row, State, first_come
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 from difflib import get_close_matches
 from typing import Any
 
-from server.model import Model
+from server.backend.model import Model
 
 SEED_BOUND = 2**63
 """Seeds are 0 <= seed < SEED_BOUND; signed 64-bit integers everywhere can hold them."""

@@ -4,7 +4,8 @@ One thread owns the device. Between ticks it reads what has arrived; when there 
 an idle request is taken up without a hop between threads. Finished requests are decoded and encoded in a small pool
 while the next tick runs; a lone image is written on the spot, which is quicker than handing it over.
 
-Started by `server.supervisor` with a socket in --fd. When the other end goes away, for whatever reason, it exits.
+Started by `server.backend.supervisor` with a socket in --fd. When the other end goes away, for whatever reason, it
+exits.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from typing import Any, NoReturn  # noqa: E402
 
 from export.runtime.bundle import Bundle, open_bundle  # noqa: E402
 from export.runtime.engines import Engine, open_engine  # noqa: E402
-from server.imaging import decode, write  # noqa: E402
 from server.jobs import Job  # noqa: E402
-from server.ticks import Finished, Ticks  # noqa: E402
 from server.wire import Frames, pack  # noqa: E402
+from server.worker.imaging import decode, write  # noqa: E402
+from server.worker.ticks import Finished, Ticks  # noqa: E402
 
 IMPORTED = time.monotonic()
 

@@ -17,15 +17,15 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
-from server import problem
-from server.ask import Ask
-from server.faults import MAX_LISTED
-from server.problem import Problem
-from server.reply import MEDIA_TYPES
+from server.http import problem
+from server.http.ask import Ask
+from server.http.faults import MAX_LISTED
+from server.http.problem import Problem
+from server.http.reply import MEDIA_TYPES
 
 if TYPE_CHECKING:
-    from server.lines import Lines
-    from server.model import Model
+    from server.backend.lines import Lines
+    from server.backend.model import Model
 
 _FILES = {
     "swagger-ui-bundle.js": "text/javascript",

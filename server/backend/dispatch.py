@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from server.backend.queue import Queue
 from server.jobs import Job, JobFailed, Result, Stages, Stopped
-from server.queue import Queue
 from server.wire import pack
 
 MAX_DEATHS = 3

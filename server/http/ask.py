@@ -15,10 +15,10 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from server import problem
-from server.faults import SEED_BOUND, Faults
+from server.backend.model import Model
+from server.http import problem
+from server.http.faults import SEED_BOUND, Faults
 from server.jobs import Format, Job, Layout
-from server.model import Model
 
 DRAWN_SEED_BITS = 32
 """Seeds that the server draws stay short enough to read out."""

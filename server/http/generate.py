@@ -1,6 +1,6 @@
 """/generate: one ASGI endpoint, without a framework between the socket and the queue.
 
-`server.front` hands requests over as they came; parsing, validation, waiting and the reply are all here and in the
+`server.http.front` hands requests over as they came; parsing, validation, waiting and the reply are all here and in the
 modules it names, because at a few milliseconds a picture every layer shows.
 """
 
@@ -13,13 +13,13 @@ import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from server import problem, reply
-from server.ask import Plan, plan
+from server.backend.lines import Line, Lines
+from server.backend.queue import QueueFull
+from server.http import problem, reply
+from server.http.ask import Plan, plan
+from server.http.problem import Header, Problem
 from server.jobs import JobFailed, Layout, Result, Stages, Stopped
-from server.lines import Line, Lines
-from server.metrics import Metrics
-from server.problem import Header, Problem
-from server.queue import QueueFull
+from server.observe.metrics import Metrics
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

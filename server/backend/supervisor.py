@@ -1,6 +1,6 @@
 """The worker process's life: start it, greet it, start another when it dies, end it.
 
-Jobs that a dead worker had go back into the queue (`server.dispatch`), so a kill -9 loses none.
+Jobs that a dead worker had go back into the queue (`server.backend.dispatch`), so a kill -9 loses none.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from server.wire import Frames
 
 if TYPE_CHECKING:
-    from server.dispatch import Dispatch
-    from server.model import Model
+    from server.backend.dispatch import Dispatch
+    from server.backend.model import Model
 
 MAX_FAILED_STARTS = 3
 """Starts in a row that may fail after the first worker was up; then the server ends."""
@@ -76,7 +76,7 @@ class Child:
         self.process.wait()
 
 
-WORKER = (sys.executable, "-P", "-m", "server.worker")
+WORKER = (sys.executable, "-P", "-m", "server.worker.process")
 """How a worker process is started. -P: nothing in the current folder can shadow our packages."""
 
 

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from server.jobs import Stages
 
 if TYPE_CHECKING:
-    from server.lines import Lines
+    from server.backend.lines import Lines
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -7,10 +7,10 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from server.ask import Plan
+from server.backend.model import Model
+from server.http.ask import Plan
+from server.http.problem import Header
 from server.jobs import Format, Layout, Result
-from server.model import Model
-from server.problem import Header
 
 MEDIA_TYPES: dict[Format, str] = {
     "png": "image/png",

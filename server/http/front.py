@@ -10,9 +10,9 @@ from http import HTTPStatus
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from server import problem
-from server.generate import Receive, Scope, Send
-from server.problem import Problem
+from server.http import problem
+from server.http.generate import Receive, Scope, Send
+from server.http.problem import Problem
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 

@@ -9,12 +9,12 @@ from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse,
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from server import problem
-from server.docs import add_docs
-from server.generate import Generate
-from server.lines import Lines
-from server.metrics import CONTENT_TYPE, Metrics
-from server.problem import Problem
+from server.backend.lines import Lines
+from server.http import problem
+from server.http.docs import add_docs
+from server.http.generate import Generate
+from server.http.problem import Problem
+from server.observe.metrics import CONTENT_TYPE, Metrics
 
 
 def build_api(generate: Generate, lines: Lines, metrics: Metrics) -> FastAPI:
@@ -81,7 +81,7 @@ def _routing_problem(request: Request, error: HTTPException) -> Problem:
         return Problem(404, "not-found", "There is nothing here", detail)
     if error.status_code == 405:
         methods = (error.headers or {}).get("Allow", "").split(", ")
-        # HEAD goes to the routes as GET (`server.front.shortcut`), so not all of them name it.
+        # HEAD goes to the routes as GET (`server.http.front.shortcut`), so not all of them name it.
         allowed = ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
         detail = f"{path!r} does not take {request.method}; it takes {allowed}"
         headers = [(b"allow", allowed.encode())]

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from server.dispatch import Dispatch
-from server.model import Model
-from server.queue import Queue
-from server.supervisor import Supervisor
+from server.backend.dispatch import Dispatch
+from server.backend.model import Model
+from server.backend.queue import Queue
+from server.backend.supervisor import Supervisor
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What clients see: routes, requests checked against the model, replies and errors."""

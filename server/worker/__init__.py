@@ -1,0 +1,1 @@
+"""The worker process: owns the engine, turns jobs into encoded bytes."""
