@@ -12,12 +12,14 @@ SHELL := bash
 PYTHON ?= python3
 PORT ?=
 ARGS ?=
+PEERS ?=
+SECONDS ?=
 DEMO ?= runs/demo
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
-PACKAGES := longjump.py models trainer export server
+PACKAGES := longjump.py longjump_client.py models trainer export server
 
 ##@ Use it
 .PHONY: serve
@@ -25,8 +27,13 @@ serve: $(VENV)/.serve ## serve the demo on http://localhost:8000 (PORT=8001, ARG
 	@exec $(BIN)/longjump serve $(if $(PORT),--port $(PORT)) $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/.serve ## measure launch, engine and request times on this machine (ARGS="...")
-	@exec $(BIN)/longjump bench $(ARGS)
+bench: $(VENV)/.serve ## measure the server on this machine, each target beside its floor (PEERS=1: and beside mosec and FastAPI)
+	@$(if $(PEERS),$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt mosec)
+	@exec $(BIN)/longjump bench $(if $(PEERS),--peers) $(ARGS)
+
+.PHONY: soak
+soak: $(VENV)/.serve ## load a server at random for 10 minutes (SECONDS=60); its memory must stay flat
+	@exec $(BIN)/longjump soak $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
 
 .PHONY: demo-train
 demo-train: $(VENV)/.dev ## train the demo again: data, training, export, into runs/demo (estimated: 70 minutes on 2 idle cores)

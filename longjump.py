@@ -42,7 +42,10 @@ ROAD: dict[str, dict[str, Command]] = {
     "use it": {
         "generate": Command("export.generate", "generate from a bundle into a file, without a server"),
         "serve": Command("server.serve", "serve bundles over HTTP (without one: the demo)"),
-        "bench": Command("server.bench", "measure launch, engine and request times"),
+        "key": Command("server.key", "make an API key for clients of a server"),
+        "bench": Command("server.bench.command", "measure this machine: each target beside its floor, and peers"),
+        "simulate": Command("server.simulate", "try traffic on a server that does not exist, by its own scheduling"),
+        "soak": Command("server.bench.soak", "load a server at random for minutes; its memory must stay flat"),
     },
 }
 """The subcommands, in the order in which a newcomer meets them."""
@@ -52,6 +55,7 @@ COMMANDS: dict[str, Command] = {name: command for stage in ROAD.values() for nam
 EXTRA_OF: dict[str, str] = {
     "onnxruntime": "cpu",
     "onnx": "bundle",
+    "opentelemetry": "otel",
     "dicebear": "train",
     "dicebear_styles": "train",
     "matplotlib": "train",

@@ -1,31 +1,60 @@
-"""What passes between the API process and a worker: a Job goes in, a Result comes back.
+"""What passes between the API process and a worker: a Job goes in; Parts and one Result come back.
 
 The API process has checked a Job against the manifest; a worker does not check it again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 Format = Literal["png", "jpeg", "webp", "npy", "json"]
 """How results are written. Images: png, jpeg, webp, npy; points: npy, json."""
 
-Layout = Literal["whole", "each"]
+Layout = Literal["whole", "each", "animation"]
 """whole: one blob for the request (n images as a grid, n arrays stacked). each: one base64 text for each image,
-ready to be put into a JSON reply."""
+ready to be put into a JSON reply. animation: one animated file (png: APNG, webp), a frame for each image."""
+
+Priority = Literal["interactive", "batch"]
+"""The class of a request; interactive ones go first."""
+
+
+@dataclass(frozen=True)
+class Vary:
+    """Start from an image instead of noise: it is noised to t = strength, and the grid leads back from there."""
+
+    strength: float
+    """0 < strength <= 1, already one that the model's span allows."""
+    image: bytes
+    """uint8 RGB [H, W, 3] of the model's image size, C order."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """n images on the way from (seed, label) to (seed, label) here; image i is at w = i / (n - 1)."""
+
+    seed: int
+    label: int | None
+    """None as in Job: drawn from the seed."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One admitted request: n samples, sample i with the seed seed + i.
+    """One admitted request: n samples, sample i with the seed seed + i (all of them `seed` with a `path`).
 
     It is complete: a worker that has never seen the request before gives the same bytes, so a job may run twice.
     """
 
     id: int
+    client: str
+    """Whose share of the device this work counts against."""
+    priority: Priority
     arrival: float
     """When it was admitted, in seconds of time.monotonic(), one clock for all processes of a machine."""
+    due: float
+    """The virtual deadline that orders the work of one client: see `server.schedule.policy`."""
+    deadline: float
+    """After this it is not begun any more."""
     seed: int
     n: int
     label: int | None
@@ -35,20 +64,51 @@ class Job:
     """None for a model without the input."""
     format: Format
     layout: Layout
+    quality: int | None = None
+    """1 to 100 for jpeg and webp; None: the format's default."""
+    every_step: bool = False
+    """Send a Part after every step but the last. Only with n = 1."""
+    vary: Vary | None = None
+    path: Path | None = None
+    frame_ms: int = 100
+    """Milliseconds that each frame of an `animation` shows."""
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of one network evaluation that one step of all samples takes: two for a sample between two labels.
+
+        Ends whose labels are drawn from their seeds count as two labels: only the worker draws.
+        """
+        one_label = self.path is None or (self.path.label == self.label and self.label is not None)
+        return self.n * (1 if one_label else 2)
 
     @property
     def row_steps(self) -> int:
-        """Network evaluations of one sample that the job needs in all."""
-        return self.n * self.steps
+        """Network evaluations of one row that the job needs in all."""
+        return self.rows_per_step * self.steps
 
     def header(self) -> dict[str, Any]:
-        """The job as a frame header."""
-        return {"op": "job", **vars(self)}
+        """The job as a frame header; an image travels as the frame's one blob."""
+        header = {"op": "job", **{name: getattr(self, name) for name in _JOB_FIELDS}}
+        if self.vary is not None:
+            header["vary"] = {"strength": self.vary.strength}
+        if self.path is not None:
+            header["path"] = asdict(self.path)
+        return header
+
+    def blobs(self) -> list[bytes]:
+        """The blobs of the job's frame."""
+        return [] if self.vary is None else [self.vary.image]
 
     @classmethod
-    def from_header(cls, header: dict[str, Any]) -> Job:
-        """The job of a frame made by `header`."""
-        return cls(**{name: header[name] for name in _JOB_FIELDS})
+    def from_frame(cls, header: dict[str, Any], blobs: list[bytes]) -> Job:
+        """The job of a frame made of `header` and `blobs`."""
+        values = {name: header[name] for name in _JOB_FIELDS}
+        if values["vary"] is not None:
+            values["vary"] = Vary(values["vary"]["strength"], blobs[0])
+        if values["path"] is not None:
+            values["path"] = Path(**values["path"])
+        return cls(**values)
 
 
 _JOB_FIELDS = tuple(field.name for field in fields(Job))
@@ -67,18 +127,30 @@ class Stages:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What a job with `every_step` shows on its way: the image it is heading for, as seen after `step` steps."""
+
+    step: int
+    blob: bytes
+
+
+@dataclass(frozen=True)
 class Result:
     """The answer to a job."""
 
     labels: list[int]
-    """One for each sample, drawn ones included; the null label is len(manifest.labels)."""
+    """One for each sample, drawn ones included; the null label is len(manifest.labels). Of a path, the two ends'."""
     stages: Stages
     blobs: list[bytes]
-    """One for layout `whole`, n for layout `each`."""
+    """One for layouts `whole` and `animation`, n for `each`."""
 
 
 class JobFailed(Exception):
     """The worker could not run this job; the message says why."""
+
+
+class Expired(JobFailed):
+    """The job's deadline passed before it was begun."""
 
 
 class Stopped(JobFailed):

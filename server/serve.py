@@ -14,20 +14,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import errno
 import gc
-import json
+import itertools
+import logging
 import signal
 import socket
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.runtime.cores import available_cores
-from server.backend.supervisor import END_SECONDS, WORKER, Child, worker_command
+from server.backend.supervisor import END_SECONDS, WORKER, Child, bundle_name, worker_command
+from server.http.flags import add_safety_arguments, add_sight_arguments, guard
 
 if TYPE_CHECKING:
     from server.backend.lines import Lines
@@ -40,8 +40,9 @@ BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
 """Longer than the 60 s of usual proxies, so that the proxy is the one to close an idle connection."""
 
-ROOM_TICKS = 4
-"""Samples that the worker is given ahead, in ticks: enough that it never waits for the API process."""
+MEBIBYTE = 2**20
+
+LOG = logging.getLogger("longjump")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,44 +50,107 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "bundles", nargs="*", type=Path, metavar="BUNDLE", help="folders of the bundles (default: the demo)"
     )
-    parser.add_argument(
+    listening = parser.add_argument_group("listening")
+    listening.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)"
     )
-    parser.add_argument("--port", type=_port, default=8000, help="port; 0 takes a free one (default: %(default)s)")
-    parser.add_argument(
-        "--threads",
-        type=positive,
-        metavar="N",
-        help="threads of one network evaluation (default: the cores but one, divided among the bundles)",
-    )
-    parser.add_argument(
-        "--max-rows",
-        type=positive,
-        default=4,
-        metavar="N",
-        help="samples that share one network evaluation at most (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--max-waiting",
-        type=positive,
-        default=256,
-        metavar="N",
-        help="requests in a bundle's queue at most; beyond that they get 429 (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--max-images",
-        type=positive,
-        default=64,
-        metavar="N",
-        help="images of one request at most (default: %(default)s)",
-    )
-    parser.add_argument(
+    listening.add_argument("--port", type=_port, default=8000, help="port; 0 takes a free one (default: %(default)s)")
+    listening.add_argument(
         "--drain-seconds",
         type=positive,
         default=30,
         metavar="S",
         help="how long a stopping server finishes what it accepted (default: %(default)s)",
     )
+    workers = parser.add_argument_group("workers")
+    workers.add_argument(
+        "--cpu-workers",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="worker processes of each bundle (default: %(default)s)",
+    )
+    workers.add_argument(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="threads of one network evaluation (default: the cores but one, divided among the workers)",
+    )
+    workers.add_argument(
+        "--max-rows",
+        type=positive,
+        default=16,
+        metavar="N",
+        help="samples that share one network evaluation at most; the measured costs set how many do "
+        "(default: %(default)s)",
+    )
+    workers.add_argument(
+        "--hang-seconds",
+        type=positive,
+        default=30,
+        metavar="S",
+        help="a worker that has work and does not answer for so long is killed; its requests run again "
+        "(default: %(default)s)",
+    )
+    workers.add_argument(
+        "--cost-cache",
+        type=Path,
+        metavar="DIR",
+        help="where measured costs are kept between starts (default: longjump/costs in the user's cache folder)",
+    )
+    requests = parser.add_argument_group("requests", "What is beyond a bound of a bundle's queue gets 429.")
+    requests.add_argument(
+        "--deadline",
+        type=positive,
+        default=1000,
+        metavar="MS",
+        help="milliseconds that a request has which names no deadline_ms; what cannot be done in time gets 429 "
+        "(default: %(default)s)",
+    )
+    requests.add_argument(
+        "--max-images",
+        type=positive,
+        default=64,
+        metavar="N",
+        help="images of one request at most (default: %(default)s)",
+    )
+    requests.add_argument(
+        "--max-waiting",
+        type=positive,
+        default=1024,
+        metavar="N",
+        help="requests accepted and not answered, at most (default: %(default)s)",
+    )
+    requests.add_argument(
+        "--max-row-steps",
+        type=positive,
+        default=65_536,
+        metavar="N",
+        help="their images times steps, at most (default: %(default)s)",
+    )
+    requests.add_argument(
+        "--max-bytes",
+        type=positive,
+        default=256 * MEBIBYTE,
+        metavar="N",
+        help="bytes of the images that came with them, at most (default: 256 MiB)",
+    )
+    requests.add_argument(
+        "--max-upload",
+        type=positive,
+        default=10 * MEBIBYTE,
+        metavar="N",
+        help="bytes of an uploaded image at most (default: 10 MiB)",
+    )
+    requests.add_argument(
+        "--cache-bytes",
+        type=_whole,
+        default=64 * MEBIBYTE,
+        metavar="N",
+        help="bytes of answers kept for requests that name their seed; 0: none (default: 64 MiB)",
+    )
+    add_safety_arguments(parser)
+    add_sight_arguments(parser)
 
 
 def run(args: argparse.Namespace, worker: Sequence[str] = WORKER) -> int:
@@ -99,53 +163,63 @@ def run(args: argparse.Namespace, worker: Sequence[str] = WORKER) -> int:
     started = time.monotonic()
     bundles = [default_bundle(path) for path in args.bundles or [None]]
     check_names(bundles)
-    threads = args.threads or default_threads(len(bundles))
-    commands = [worker_command(worker, bundle, threads, args.max_rows) for bundle in bundles]
+    threads = args.threads or default_threads(len(bundles) * args.cpu_workers)
+
+    def command(bundle: Path) -> Sequence[str]:
+        return worker_command(worker, bundle, threads, args.max_rows, args.cost_cache)
+
     listener = _listen(args.host, args.port)
     # First of all the workers: they load their engines on other cores while this process loads the HTTP side.
-    children: list[Child] = []
+    children: list[list[Child]] = [[] for _ in bundles]
     try:
-        children += map(Child, commands)
+        for bundle, own in zip(bundles, children, strict=True):
+            for _ in range(args.cpu_workers):
+                own.append(Child(command(bundle)))
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(args, children, commands, listener, started))
+            return runner.run(_serve(args, bundles, children, command, listener, started))
     finally:
         listener.close()
-        for child in children:
+        for child in itertools.chain(*children):
             if child.process.poll() is None:
                 child.kill()
 
 
 async def _serve(
     args: argparse.Namespace,
-    children: Sequence[Child],
-    commands: Sequence[Sequence[str]],
+    bundles: Sequence[Path],
+    children: Sequence[Sequence[Child]],
+    command: Callable[[Path], Sequence[str]],
     listener: socket.socket,
     started: float,
 ) -> int:
-    from server.backend.dispatch import Dispatch
-    from server.backend.lines import Line, Lines
-    from server.backend.model import read_hello
-    from server.backend.queue import MemoryQueue
-    from server.backend.supervisor import Supervisor
-    from server.http.api import build_api
-    from server.http.front import build_front, shortcut
-    from server.http.generate import Generate
+    from server.backend.line import Line, Setup
+    from server.backend.lines import Lines
+    from server.http.api import build_app
+    from server.http.front import build_front
+    from server.observe.logs import set_up
     from server.observe.metrics import Metrics
+    from server.schedule.admission import Bounds
 
+    log = set_up(args.log_format)
     metrics = Metrics()
-    room = ROOM_TICKS * args.max_rows
-
-    def line(child: Child, command: Sequence[str]) -> Line:
-        queue = MemoryQueue(args.max_waiting)
-        dispatch = Dispatch(queue, metrics.ticked)
-        return Line(queue, dispatch, Supervisor(child, lambda: Child(command), dispatch, read_hello, room, _say))
-
-    lines = Lines([line(child, command) for child, command in zip(children, commands, strict=True)])
+    setup = Setup(
+        command=command,
+        workers=args.cpu_workers,
+        max_rows=args.max_rows,
+        bounds=Bounds(args.max_waiting, args.max_row_steps, args.max_bytes),
+        deadline=args.deadline / 1000,
+        hang_seconds=args.hang_seconds,
+        observer=metrics,
+        say=LOG.info,
+    )
+    lines = Lines([Line(own, bundle, setup) for bundle, own in zip(bundles, children, strict=True)], setup)
     metrics.watch(lines)
-    generate = Generate(lines, metrics, args.max_images)
-    front = build_front(shortcut(generate, build_api(generate, lines, metrics)), KEEP_ALIVE_SECONDS)
+    app, api = build_app(
+        lines, metrics, max_images=args.max_images, cache_bytes=args.cache_bytes, max_upload=args.max_upload
+    )
+    front = build_front(guard(app, api, args, lines, metrics, log), KEEP_ALIVE_SECONDS)
 
     loop = asyncio.get_running_loop()
     unanswered = 0
@@ -163,33 +237,27 @@ async def _serve(
         if lines.draining:
             give_up()
             return
-        _say(f"draining for up to {args.drain_seconds} s: what was accepted is finished (again to stop at once)")
+        LOG.info(f"draining for up to {args.drain_seconds} s: what was accepted is finished (again to stop at once)")
         drain()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
 
-    url = _url(listener)
-    supervising = [loop.create_task(line.supervisor.run()) for line in lines.lines]
     serving = loop.create_task(front.serve([listener]))
     # What is loaded now stays: the collector need not walk through it again, in the middle of some request.
     gc.freeze()
     lines.http_seconds = time.monotonic() - started
-    announcing = loop.create_task(_announce(lines, url, started))
-    await asyncio.wait({*supervising, serving}, return_when=asyncio.FIRST_COMPLETED)
-    failed = next((task for task in supervising if task.done()), None)
-    if failed is not None:
-        # Only by an error: no worker can be brought up. Answer who waits for it, finish the rest, then say why.
-        lines.lines[supervising.index(failed)].dispatch.close("no worker could be started")
-        drain()
+    announcing = loop.create_task(_announce(lines, _url(listener), started))
+    await asyncio.wait({lines.failed, serving}, return_when=asyncio.FIRST_COMPLETED)
+    failed = lines.failed.done()
+    if failed:
+        drain()  # no worker can be brought up: finish what others do, then say why
     await serving
     announcing.cancel()
-    patience = 0.0 if unanswered or failed is not None else END_SECONDS
-    await asyncio.gather(*(line.supervisor.stop(patience) for line in lines.lines))
-    await asyncio.wait(supervising)
-    if failed is not None:
-        failed.result()
-    _say(f"stopped; {unanswered} requests were not answered" if unanswered else "stopped")
+    await lines.stop(0.0 if unanswered or failed else END_SECONDS)
+    if failed:
+        lines.failed.result()
+    LOG.info(f"stopped; {unanswered} requests were not answered" if unanswered else "stopped")
     return 1 if unanswered else 0
 
 
@@ -201,29 +269,27 @@ async def _announce(lines: Lines, url: str, started: float) -> None:
         shape = "x".join(map(str, manifest.image_shape[:2] if manifest.image_shape else manifest.z_shape))
         labels = f"{len(manifest.labels)} labels" if manifest.labels else "no labels"
         steps = ", ".join(map(str, manifest.steps))
-        _say(f"{model.name}: {shape} {manifest.kind}, {labels}, steps {steps}, fingerprint {model.fingerprint}")
-    _say(f"ready on {url} in {time.monotonic() - started:.2f} s; docs at {url}/docs; Ctrl-C stops")
+        LOG.info(f"{model.name}: {shape} {manifest.kind}, {labels}, steps {steps}, fingerprint {model.fingerprint}")
+    LOG.info(f"ready on {url} in {time.monotonic() - started:.2f} s; docs at {url}/docs; Ctrl-C stops")
 
 
-def default_threads(bundles: int = 1) -> int:
+def default_threads(workers: int = 1) -> int:
     """Threads of a network evaluation: one core is left to HTTP, decoding and encoding, which would wait otherwise."""
-    return max(1, (available_cores() - 1) // bundles)
+    return max(1, (available_cores() - 1) // workers)
 
 
 def check_names(bundles: Sequence[Path]) -> None:
     """ValueError if two bundles have one name, by which requests would choose."""
     folders: dict[str, Path] = {}
     for bundle in bundles:
-        try:
-            name = str(json.loads((bundle / "manifest.json").read_bytes())["name"])
-        except (OSError, ValueError, TypeError, KeyError):
-            continue  # its worker says what is wrong with it
+        name = bundle_name(bundle)
         if name in folders:
             raise ValueError(
                 f"{folders[name]} and {bundle} are both called {name!r}, and requests choose by name; "
                 "export one again with another --name"
             )
-        folders[name] = bundle
+        if name is not None:
+            folders[name] = bundle
 
 
 def default_bundle(path: Path | None) -> Path:
@@ -252,18 +318,18 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"http://{host}:{port}"
 
 
-def _say(text: str) -> None:
-    """One line for the person who started the server. That nobody can read it any more must not stop the server."""
-    with contextlib.suppress(OSError):
-        print(f"longjump serve: {text}", file=sys.stderr, flush=True)
-
-
 def positive(text: str) -> int:
     """An argument that is a whole number of at least 1."""
     number = int(text) if text.isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return number
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
 
 
 def _port(text: str) -> int:

@@ -2,8 +2,22 @@
 
     u32 header bytes | u32 blob bytes | header (UTF-8 JSON, "sizes" lists the blobs') | blob | blob ...
 
-Both ends are ours and on one machine, so there is no version and no checksum. To a worker go `job` and `cancel`; back
-come `hello` or `refused` once, then `done` and `failed`.
+Both ends are ours and on one machine, so there is no version and no checksum. Frames are told apart by their "op".
+
+To a worker go
+    job      the fields of a Job; the image of a variation is its one blob
+    cancel   id: nobody waits for this job any more; nothing comes back for it, unless it is on its way already
+    ping     answered by pong
+and back come, first,
+    hello    manifest, fingerprint, threads, costs (Costs.to_dict), started, startup
+    refused  reason, missing (the name of a package, or null); the last frame
+then
+    done     id, labels, stages (see Stages), and the blobs of a Result
+    part     id, step, and the one blob of a Part
+    failed   id, reason
+    expired  id: its deadline passed before it was begun
+    pong     sent between two ticks, so it proves that the thread of the device lives
+each of which has "ticks": [[rows, seconds], ...], the ticks whose cost has become known since the frame before.
 """
 
 from __future__ import annotations

@@ -63,6 +63,36 @@ def renoise_grid(times: Sequence[float]) -> Grid:
     return tuple(Step(float(t), 0.0, 1.0 - r, float(r)) for t, r in zip(times, ends, strict=True))
 
 
+def variation_grid(span: Span, t_max: float, strength: float, steps: int) -> Grid:
+    """`steps` jumps from t = `strength` to the data, for an image that was noised to there.
+
+    Equal flow jumps; for the span `endpoint`, jumps to 0 with new noise at equally spaced falling times between them.
+    Raises ValueError, saying what would be right, for a strength or number of steps that the map does not know.
+    """
+    if not 0.0 < strength <= 1.0:
+        raise ValueError(f"strength={strength:g} is not in (0, 1]: 0 is the image itself, 1 is noise alone")
+    if steps < 1:
+        raise ValueError(f"a grid has at least 1 step, not {steps}")
+    if t_max < strength < 1.0:
+        raise ValueError(f"strength={strength:g}: the map knows no time between t_max={t_max:g} and 1")
+    times = [strength, *(strength * (steps - i) / steps for i in range(1, steps))]
+    if span == "endpoint":
+        grid = renoise_grid(times)
+    else:
+        grid = tuple(Step(t, s) for t, s in zip(times, (*times[1:], 0.0), strict=True))
+    try:
+        for step in grid:
+            check_jump(step.t, step.s, span, t_max)
+    except ValueError as error:
+        if span != "dyadic":
+            raise ValueError(f"strength={strength:g} in {steps} steps: {error}") from None
+        halvings = range(math.ceil(math.log2(steps)), int(math.log2(DYADIC_FINEST)) + 1)
+        known = ", ".join(f"{steps / 2**k:g}" for k in halvings)
+        right = f"strengths for steps={steps} are {known}" if known else f"at most {DYADIC_FINEST} steps do"
+        raise ValueError(f"strength={strength:g} in {steps} equal steps leaves the dyadic grid; {right}") from None
+    return grid
+
+
 def check_jump(t: float, s: float, span: Span, t_max: float = 1.0) -> None:
     """Raise ValueError if a map with this span may not be asked for the jump from t to s.
 

@@ -9,7 +9,7 @@ import io
 import math
 import struct
 import zlib
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import PIL
@@ -20,6 +20,9 @@ Format = Literal["png", "jpeg", "webp", "npy"]
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 
+ANIMATED: tuple[Format, ...] = ("png", "webp")
+"""Formats that can hold an animation."""
+
 MEDIA_TYPES: dict[Format, str] = {
     "png": "image/png",
     "jpeg": "image/jpeg",
@@ -29,6 +32,7 @@ MEDIA_TYPES: dict[Format, str] = {
 
 JPEG_QUALITY = 95
 WEBP_QUALITY = 90
+"""What they are encoded with where no quality is given."""
 
 PNG_WRITER = 1
 """Version of `_encode_png` and `tile`; raised with every change that gives other bytes, so that fingerprints change."""
@@ -37,10 +41,10 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_RGB8 = bytes([8, 2, 0, 0, 0])  # bit depth 8, colour type RGB, deflate, adaptive filters, not interlaced
 
 
-def encode(image: NDArray[np.uint8], format: Format) -> bytes:
+def encode(image: NDArray[np.uint8], format: Format, quality: int | None = None) -> bytes:
     """The bytes of an image uint8 [H, W, 3] as png, jpeg or webp; npy takes an array of any shape and type.
 
-    Raises ValueError for an unknown format or a wrong array.
+    `quality` is 1 to 100, for jpeg and webp. Raises ValueError for an unknown format or a wrong array.
     """
     if format == "npy":
         return encode_npy(image)
@@ -51,11 +55,29 @@ def encode(image: NDArray[np.uint8], format: Format) -> bytes:
     buffer = io.BytesIO()
     picture = Image.fromarray(image)
     if format == "jpeg":
-        picture.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        picture.save(buffer, "JPEG", quality=quality or JPEG_QUALITY, subsampling=0)
     elif format == "webp":
-        picture.save(buffer, "WEBP", quality=WEBP_QUALITY)
+        picture.save(buffer, "WEBP", quality=quality or WEBP_QUALITY)
     else:
         raise ValueError(f"unknown format {format!r}; formats are {', '.join(FORMATS)}")
+    return buffer.getvalue()
+
+
+def encode_animation(images: NDArray[np.uint8], format: str, milliseconds: int, quality: int | None = None) -> bytes:
+    """Images uint8 [N, H, W, 3] as the frames of one file that repeats for ever: png (APNG) or webp.
+
+    Each is shown for so many milliseconds; equal neighbours become one longer frame. An APNG is exact, a webp as good
+    as `quality`, 1 to 100. Raises ValueError for another format.
+    """
+    if format not in ANIMATED:
+        raise ValueError(f"{format!r} has no animations; formats that do are {', '.join(ANIMATED)}")
+    frames = [Image.fromarray(image) for image in images]
+    options: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "duration": milliseconds}
+    buffer = io.BytesIO()
+    if format == "png":
+        frames[0].save(buffer, "PNG", loop=0, compress_level=1, **options)
+    else:
+        frames[0].save(buffer, "WEBP", loop=0, quality=quality or WEBP_QUALITY, **options)
     return buffer.getvalue()
 
 
@@ -104,16 +126,16 @@ def _encode_png(image: NDArray[np.uint8]) -> bytes:
     """
     height, width, channels = image.shape
     flat = image.reshape(height, width * channels)
-    sub, up = flat.copy(), flat.copy()
-    sub[:, channels:] -= flat[:, :-channels]
-    up[1:] -= flat[:-1]
+    both = np.empty((2, height, 1 + width * channels), dtype=np.uint8)  # each row behind its filter type
+    sub, up = both
+    sub[:, 0], up[:, 0] = 1, 2
+    sub[:, 1 : 1 + channels], up[0, 1:] = flat[:, :channels], flat[0]
+    np.subtract(flat[:, channels:], flat[:, :-channels], out=sub[:, 1 + channels :])
+    np.subtract(flat[1:], flat[:-1], out=up[1:, 1:])
     # The usual heuristic (PNG specification, 12.8): the smaller sum of absolute differences, taken as signed
-    # bytes.
-    choose_up = _row_cost(up) < _row_cost(sub)
-    lines = np.empty((height, 1 + width * channels), dtype=np.uint8)
-    lines[:, 0] = choose_up
-    lines[:, 0] += 1  # filter type 1 is Sub, 2 is Up
-    lines[:, 1:] = np.where(choose_up[:, None], up, sub)
+    # bytes. As int8, abs(-128) wraps to -128: viewed as uint8 again it is 128.
+    sub_cost, up_cost = np.abs(both.view(np.int8)).view(np.uint8).sum(axis=2, dtype=np.uint32)
+    lines = np.where((up_cost <= sub_cost)[:, None], up, sub)  # Up's filter type adds 1 more to its sum
     deflate = zlib.compressobj(level=1, wbits=15, memLevel=8, strategy=zlib.Z_RLE)
     header = struct.pack(">II", width, height) + _PNG_RGB8
     return b"".join(
@@ -124,12 +146,6 @@ def _encode_png(image: NDArray[np.uint8]) -> bytes:
             _png_chunk(b"IEND", b""),
         )
     )
-
-
-def _row_cost(filtered: NDArray[np.uint8]) -> NDArray[np.int64]:
-    # As int8, abs(-128) wraps to -128: it would count as a gain. Viewed as uint8 again it is 128.
-    cost: NDArray[np.int64] = np.abs(filtered.view(np.int8)).view(np.uint8).sum(axis=1, dtype=np.int64)
-    return cost
 
 
 def _png_chunk(kind: bytes, payload: bytes) -> bytes:

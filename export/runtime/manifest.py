@@ -108,6 +108,14 @@ class Manifest(_Strict):
         """The step count when none is asked for: the fewest, but for Euler steps, which need many, the most."""
         return self.steps[-1] if self.span == "velocity" else self.steps[0]
 
+    @property
+    def pixels(self) -> bool:
+        """Whether z is the picture itself, scaled to [-1, 1]: then an image becomes z without an encoder."""
+        if self.image_shape is None:
+            return False
+        height, width, _ = self.image_shape
+        return self.z_shape in ((1, height, width), (3, height, width))
+
     def label_name(self, label: int) -> str:
         """The name of a label index; `none` for the null label."""
         return "none" if label == self.null_label else self.labels[label]

@@ -35,6 +35,9 @@ LABEL_STEP = 2**64 - 1
 INITIAL_STEP = 0
 """The step of z at t = 1. The noise added after jump k = 1, 2, ... of a grid has step k."""
 
+_SMALLEST_SINE = 1e-4
+"""Of the angle between two noises; below it slerp divides by nearly nothing."""
+
 _local = threading.local()
 _ZEROS = np.zeros(4, dtype=np.uint64)
 
@@ -92,6 +95,30 @@ def normal(seed: int, step: int, shape: Sequence[int], out: NDArray[np.float32] 
     # Every 16-bit word is a valid index; "clip" only spares numpy a second buffer.
     np.take(quantile_table(), words, out=out.reshape(-1), mode="clip")
     return out
+
+
+def interpolate(x: NDArray[np.float32], y: NDArray[np.float32], w: float) -> NDArray[np.float32]:
+    """The noise at `w` in [0, 1] of the way from `x` to `y` on the sphere (slerp), float32, shaped like them.
+
+    Norms between those of the ends, as a network expects of noise; exactly `x` at w = 0 and `y` at w = 1. Ends that
+    are parallel, or a zero end, leave no arc: the line between them is taken. ValueError for another `w`.
+    """
+    if not 0.0 <= w <= 1.0:
+        raise ValueError(f"w={w:g} is outside 0 to 1")
+    if w in (0.0, 1.0) or np.array_equal(x, y):
+        return (y if w == 1.0 else x).copy()
+    # Sums in double precision, and factors rounded to float32: the last bits, in which machines' sums and sines differ,
+    # do not reach the result.
+    product, square_x, square_y = (
+        float(np.multiply(one, other, dtype=np.float64).sum()) for one, other in ((x, y), (x, x), (y, y))
+    )
+    norms = math.sqrt(square_x * square_y)
+    angle = math.acos(max(-1.0, min(1.0, product / norms))) if norms else 0.0
+    if math.sin(angle) < _SMALLEST_SINE:
+        from_x, from_y = 1.0 - w, w
+    else:
+        from_x, from_y = (math.sin(part * angle) / math.sin(angle) for part in (1.0 - w, w))
+    return np.float32(from_x) * x + np.float32(from_y) * y
 
 
 def draw_label(seed: int, count: int) -> int:

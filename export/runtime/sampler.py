@@ -40,17 +40,33 @@ def advance(
     """The end of a step: a * jumped + b * noise, row by row; float32 [B, ...].
 
     `a` and `b` are numbers or [B], so rows of different grids may share a batch; rows with b = 0 never read
-    their noise. Raises ValueError if some b is not 0 and `noise` is None.
+    their noise. With a = 1 and b = 0 everywhere the result is `jumped` itself. Raises ValueError if some b is
+    not 0 and `noise` is None.
     """
     per_row = (-1,) + (1,) * (jumped.ndim - 1)
     scale = np.asarray(a, dtype=np.float32).reshape(per_row)
     spread = np.asarray(b, dtype=np.float32).reshape(per_row)
+    noisy = bool(spread.any())
+    if not noisy and (scale == 1.0).all():
+        return jumped  # a flow step
     z = jumped * scale
-    if np.any(spread):
+    if noisy:
         if noise is None:
             raise ValueError("the step adds noise (b is not 0), but none was given")
         np.add(z, spread * noise, out=z, where=spread != 0)
     return z
+
+
+def heading(z: NDArray[np.float32], jumped: NDArray[np.float32], t: ArrayLike, s: ArrayLike) -> NDArray[np.float32]:
+    """The sample that a jump from `z` at t to `jumped` at s is heading for: z_s - s * u with its average velocity u.
+
+    That is where the straight line through both meets t = 0; at s = 0 it is `jumped`. z, jumped f32 [B, ...]; t > s
+    are numbers or [B]. It shows a viewer what comes before it is there.
+    """
+    per_row = (-1,) + (1,) * (jumped.ndim - 1)
+    start = np.asarray(t, dtype=np.float32).reshape(per_row)
+    end = np.asarray(s, dtype=np.float32).reshape(per_row)
+    return jumped - end / (start - end) * (z - jumped)
 
 
 def sample(

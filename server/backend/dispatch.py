@@ -1,142 +1,264 @@
-"""Between the queue and the worker: sends jobs while there is room, and answers to whoever waits for them."""
+"""Between the queue and the workers: sends jobs where there is room, and answers to whoever waits for them."""
 
 from __future__ import annotations
 
 import asyncio
-import math
+import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 from server.backend.queue import Queue
-from server.jobs import Job, JobFailed, Result, Stages, Stopped
+from server.jobs import Expired, Job, JobFailed, Part, Result, Stages, Stopped
+from server.schedule.costs import Costs
 from server.wire import pack
 
 MAX_DEATHS = 3
 """Workers that may die with a job in hand before the job is taken for the cause and fails."""
 
-SMOOTHING = 0.05
-"""Weight of one tick in the running mean of the time that a row-step takes."""
+ROOM_TICKS = 3
+"""Ticks of rows that a worker has ahead of a job that it is given: enough that it never waits for the API process and
+sees more waiting than makes a full tick (`policy.PRESSURE`), and few enough that the order is decided in the queue,
+with all workers to choose from."""
 
 Ticked = Callable[[int, float], None]
 """Called with (rows, seconds) of every tick."""
 
+OnPart = Callable[[Part], None]
+
+
+class Wire(Protocol):
+    """What is written to a worker."""
+
+    def write(self, data: bytes) -> None:
+        """Send without waiting."""
+
+
+@dataclass(eq=False)
+class Attached:
+    """A worker that is up, and what it has."""
+
+    wire: Wire
+    taken: dict[int, Job] = field(default_factory=dict)
+    heard: bool = True
+    """Whether a frame came since the supervisor last looked."""
+
+
+@dataclass(eq=False)
+class _Waiter:
+    answer: asyncio.Future[Result]
+    on_part: OnPart | None
+    expiry: asyncio.TimerHandle | None = None
+    """Set while the job waits in the queue."""
+
 
 class Dispatch:
-    """The API process's side of the work: one event loop, one worker at a time."""
+    """One bundle's jobs on their way to its workers and back; lives on one event loop."""
 
-    def __init__(self, queue: Queue, ticked: Ticked = lambda rows, seconds: None) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        costs: Costs,
+        ticked: Ticked = lambda rows, seconds: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.queue = queue
+        self.costs = costs
+        """Refined by every tick that a worker tells of."""
         self._ticked = ticked
-        self._waiters: dict[int, asyncio.Future[Result]] = {}
-        self._taken: dict[int, Job] = {}
+        self._clock = clock
+        self._waiters: dict[int, _Waiter] = {}
+        self._workers: list[Attached] = []
+        self._holder: dict[int, Attached] = {}
         self._deaths: dict[int, int] = {}
-        self._rows_out = 0
-        self._freed = asyncio.Event()
-        self._transport: asyncio.WriteTransport | None = None
-        self._feeder: asyncio.Task[None] | None = None
-        self._row_seconds = 0.0
         self._closed: str | None = None
+        self._feeding = False
+        """Whether a feed is due in this turn of the loop."""
+        queue.on_arrival = self._feed
 
-    async def submit(self, job: Job) -> asyncio.Future[Result]:
-        """Queue a job; the future gives its Result or raises JobFailed.
+    @property
+    def workers(self) -> int:
+        """Workers that are up."""
+        return len(self._workers)
 
-        Raises QueueFull at once at the bound, and Stopped after `close`.
+    async def idle(self) -> None:
+        """Wait until no job is here."""
+        while self._waiters:
+            await asyncio.wait([waiter.answer for waiter in self._waiters.values()])
+
+    async def submit(self, job: Job, on_part: OnPart | None = None) -> asyncio.Future[Result]:
+        """Queue a job; the future gives its Result or raises JobFailed (Expired if its deadline passed first).
+
+        `on_part` is called for each Part of a job with `every_step`. Raises QueueFull at once at a bound, and Stopped
+        after `close`.
         """
         if self._closed is not None:
             raise Stopped(self._closed)
-        waiter: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiters[job.id] = waiter  # before the job is in the queue, where a worker may have it at once
+        # Before the job is in the queue, where a worker may have it at once.
+        waiter = self._waiters[job.id] = _Waiter(asyncio.get_running_loop().create_future(), on_part)
         try:
             await self.queue.put(job)
         except BaseException:
             self._waiters.pop(job.id, None)
             raise
-        return waiter
+        if job.id not in self._holder:
+            self._expire_later(job)
+        return waiter.answer
 
-    def cancel(self, job_id: int) -> None:
-        """Drop a job that nobody waits for any more, wherever it is; its rows are in no later tick."""
-        self._waiters.pop(job_id, None)
-        if self._let_go(job_id) is not None and self._transport is not None:
-            self._transport.write(pack({"op": "cancel", "id": job_id}))
+    def cancel(self, job_id: int) -> Literal["waiting", "running"] | None:
+        """Drop a job that nobody waits for any more; its rows are in no later tick. Returns where it was."""
+        self._forget(job_id)
+        worker = self._holder.get(job_id)
+        if worker is not None:
+            worker.wire.write(pack({"op": "cancel", "id": job_id}))
+        known = self._let_go(job_id)
+        self._feed_soon()
+        return None if not known else "waiting" if worker is None else "running"
 
-    def predicted_wait(self) -> float:
-        """Seconds until all admitted work is done, by the mean time of a row-step so far."""
-        return self.queue.row_steps * self._row_seconds
+    def attach(self, wire: Wire) -> Attached:
+        """A worker is up: keep it busy."""
+        worker = Attached(wire)
+        self._workers.append(worker)
+        self._feed()
+        return worker
 
-    def retry_after(self) -> int:
-        """Whole seconds after which a refused request may find room, at least 1."""
-        return max(1, math.ceil(self.predicted_wait()))
-
-    def attach(self, transport: asyncio.WriteTransport, room: int) -> None:
-        """A worker is up: keep up to `room` samples with it."""
-        self._transport = transport
-        self._feeder = asyncio.get_running_loop().create_task(self._feed(transport, room))
-
-    def detach(self) -> None:
-        """The worker is gone: what it had goes back into the queue, but for jobs that keep killing workers."""
-        self._transport = None
-        if self._feeder is not None:
-            self._feeder.cancel()
-            self._feeder = None
-        lost = list(self._taken)
-        for job_id in lost:
-            self._deaths[job_id] = self._deaths.get(job_id, 0) + 1
-            if self._deaths[job_id] >= MAX_DEATHS:
-                self._fail(job_id, f"the worker process died {MAX_DEATHS} times while it ran this request")
-        self.queue.give_back(list(self._taken))
-        self._taken.clear()
-        self._rows_out = 0
+    def detach(self, worker: Attached) -> None:
+        """A worker is gone: what it had goes back into the queue, but for jobs that keep killing workers."""
+        self._workers.remove(worker)
+        lost = list(worker.taken.values())
+        worker.taken.clear()
+        for job in lost:
+            del self._holder[job.id]
+            deaths = self._deaths[job.id] = self._deaths.get(job.id, 0) + 1
+            if deaths >= MAX_DEATHS:
+                self._fail(job.id, JobFailed(f"the worker process died {MAX_DEATHS} times while it ran this request"))
+            elif job.deadline <= self._clock():
+                self._fail(job.id, Expired(_TOO_LATE))
+            else:
+                self._expire_later(job)
+        self.queue.give_back([job.id for job in lost])
 
     def close(self, reason: str) -> int:
         """No worker will run what is here or comes yet: fail it with Stopped(reason); return how many there were."""
         self._closed = reason
-        waiters, self._waiters = self._waiters, {}
-        for job_id, waiter in waiters.items():
-            self._let_go(job_id)
-            if not waiter.done():
-                waiter.set_exception(Stopped(reason))
-        return len(waiters)
+        ids = list(self._waiters)
+        for job_id in ids:
+            self._fail(job_id, Stopped(reason))
+        return len(ids)
 
-    def receive(self, header: dict[str, Any], blobs: Sequence[bytes]) -> None:
-        """Take in a `done` or `failed` frame of the worker."""
+    def receive(self, worker: Attached, header: dict[str, Any], blobs: Sequence[bytes]) -> None:
+        """Take in a frame of a worker: `done`, `failed`, `expired`, `part` or `pong`."""
+        worker.heard = True
         for rows, seconds in header["ticks"]:
             self._ticked(rows, seconds)
-            mean = seconds / rows
-            self._row_seconds += (mean - self._row_seconds) * (SMOOTHING if self._row_seconds else 1.0)
-        if header["op"] == "failed":
-            self._fail(header["id"], header["reason"])
-            return
-        self._let_go(header["id"])
-        waiter = self._waiters.pop(header["id"], None)
-        if waiter is not None and not waiter.done():
-            waiter.set_result(Result(header["labels"], Stages(*header["stages"]), list(blobs)))
+            self.costs.observe(rows, seconds)
+        match header["op"]:
+            case "pong":
+                return
+            case "part":
+                waiter = self._waiters.get(header["id"])
+                if waiter is not None and waiter.on_part is not None:
+                    waiter.on_part(Part(header["step"], blobs[0]))
+                return
+            case "failed":
+                self._fail(header["id"], JobFailed(header["reason"]))
+            case "expired":
+                self._fail(header["id"], Expired(_TOO_LATE))
+            case _:
+                waiter = self._forget(header["id"])
+                self._let_go(header["id"])
+                if waiter is not None and not waiter.answer.done():
+                    result = Result(header["labels"], Stages(*header["stages"]), list(blobs))
+                    waiter.answer.set_result(result)
+        self._feed()
 
-    async def _feed(self, transport: asyncio.WriteTransport, room: int) -> None:
+    def _feed(self) -> None:
+        """Send jobs, first in order first, while there is a worker for the first one."""
+        self._feeding = False
+        chosen: Attached | None = None
+
+        def fits(job: Job) -> bool:
+            nonlocal chosen
+            chosen = self._place(job, now)
+            return chosen is not None
+
         while True:
-            # After a death one job at a time, until those that were with the worker are done: the next death then
-            # counts against the job that caused it, and not against the company it had.
-            free = (1 if self._deaths else room) - self._rows_out
-            if free <= 0:
-                self._freed.clear()
-                await self._freed.wait()
+            now = self._clock()
+            job = self.queue.take(now, fits)
+            if job is None:
+                return
+            assert chosen is not None
+            waiter = self._waiters.get(job.id)
+            if waiter is not None and waiter.expiry is not None:
+                waiter.expiry.cancel()
+                waiter.expiry = None
+            if not chosen.taken:
+                chosen.heard = True  # its silence so far was that of a worker with nothing to say
+            chosen.taken[job.id] = job
+            self._holder[job.id] = chosen
+            chosen.wire.write(pack(job.header(), job.blobs()))
+
+    def _feed_soon(self) -> None:
+        """Feed once for all that happens in this turn of the loop: a thousand clients may leave at once."""
+        if not self._feeding:
+            self._feeding = True
+            asyncio.get_running_loop().call_soon(self._feed)
+
+    def _place(self, job: Job, now: float) -> Attached | None:
+        """The worker that gets a job: the one with the fewest rows ahead of it, if that has room.
+
+        Rows behind the job in the order take no room: it passes them. A job that was with a worker which died runs
+        alone, so that the next death counts against the job that caused it and not against the company it had.
+        """
+        if job.id in self._deaths:
+            return next((worker for worker in self._workers if not worker.taken), None)
+        room, key = ROOM_TICKS * self.costs.knee, self.queue.key
+        own = key(job, now)
+        best: Attached | None = None
+        least = (room, 0)
+        for worker in self._workers:
+            if not worker.taken:
+                return worker
+            if self._deaths.keys() & worker.taken.keys():
                 continue
-            for job in await self.queue.take(free):
-                self._taken[job.id] = job
-                self._rows_out += job.n
-                transport.write(pack(job.header()))
+            jobs = worker.taken.values()
+            ahead = sum(taken.rows_per_step for taken in jobs if key(taken, now) < own)
+            load = (ahead, sum(taken.row_steps for taken in jobs))
+            if ahead < room and (best is None or load < least):
+                best, least = worker, load
+        return best
 
-    def _fail(self, job_id: int, reason: str) -> None:
-        self._let_go(job_id)
+    def _expire_later(self, job: Job) -> None:
+        """Fail the job at its deadline if it still waits in the queue then."""
+        waiter = self._waiters.get(job.id)
+        if waiter is not None:
+            loop = asyncio.get_running_loop()
+            delay = max(0.0, job.deadline - self._clock())
+            waiter.expiry = loop.call_later(delay, self._expire, job.id)
+
+    def _expire(self, job_id: int) -> None:
+        self._fail(job_id, Expired(_TOO_LATE))
+        self._feed_soon()
+
+    def _forget(self, job_id: int) -> _Waiter | None:
         waiter = self._waiters.pop(job_id, None)
-        if waiter is not None and not waiter.done():
-            waiter.set_exception(JobFailed(reason))
+        if waiter is not None and waiter.expiry is not None:
+            waiter.expiry.cancel()
+        return waiter
 
-    def _let_go(self, job_id: int) -> Job | None:
-        """Forget a job; return it if a worker had it."""
-        self.queue.done(job_id)
+    def _fail(self, job_id: int, error: JobFailed) -> None:
+        waiter = self._forget(job_id)
+        self._let_go(job_id)
+        if waiter is not None and not waiter.answer.done():
+            waiter.answer.set_exception(error)
+
+    def _let_go(self, job_id: int) -> bool:
+        """Forget a job; whether it was known. Who calls this feeds what it frees."""
         self._deaths.pop(job_id, None)
-        job = self._taken.pop(job_id, None)
-        if job is not None:
-            self._rows_out -= job.n
-            self._freed.set()
-        return job
+        worker = self._holder.pop(job_id, None)
+        if worker is not None:
+            del worker.taken[job_id]
+        return self.queue.done(job_id) is not None
+
+
+_TOO_LATE = "its deadline passed before it was begun"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import calendar
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from export.runtime.manifest import Manifest
@@ -14,6 +16,8 @@ class Model:
 
     manifest: Manifest
     fingerprint: str
+    threads: int
+    """Threads of one network evaluation."""
     startup: dict[str, float]
     """Seconds of the worker's start, by part: process, imports, bundle, engine, warm."""
 
@@ -37,12 +41,23 @@ class Model:
         """The formats that results can be had in; the first is the default."""
         return ("png", "jpeg", "webp", "npy") if self.manifest.kind == "image" else ("json", "npy")
 
+    @property
+    def created(self) -> int:
+        """When the bundle was built, in seconds since 1970 at midnight; 0 if it does not say."""
+        built = self.manifest.provenance.get("built")
+        try:
+            day = date.fromisoformat(built["date"])  # type: ignore[index]
+        except (TypeError, KeyError, ValueError):
+            return 0
+        return calendar.timegm(day.timetuple())
+
     def describe(self) -> dict[str, Any]:
         """An entry of /v1/models."""
         manifest = self.manifest
         return {
             "id": manifest.name,
             "object": "model",
+            "created": self.created,
             "owned_by": "longjump",
             "kind": manifest.kind,
             "image_shape": manifest.image_shape,
@@ -65,4 +80,4 @@ class Model:
 
 def read_hello(hello: dict[str, Any]) -> Model:
     """The model that a worker says it serves."""
-    return Model(Manifest.model_validate(hello["manifest"]), hello["fingerprint"], hello["startup"])
+    return Model(Manifest.model_validate(hello["manifest"]), hello["fingerprint"], hello["threads"], hello["startup"])

@@ -1,26 +1,40 @@
 """The queue between the API process and the workers: its interface, and the one that lives in memory.
 
-A job is put once, taken by a worker when that has room, and leaves when it is done. A taken job that was not done can
-be given back, because its worker died: jobs are complete and deterministic, so running one twice is harmless.
+A job is put once, taken for a worker that has room, and leaves when it is done. A taken job that was not done can be
+given back, because its worker died: jobs are complete and deterministic, so running one twice is harmless.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
+import heapq
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from server.jobs import Job
+from server.schedule.admission import Backlog, Bounds
+from server.schedule.policy import Key, Shares, order_key, patient_until
 
 
 class QueueFull(Exception):
-    """The queue is at its bound."""
+    """The queue is at one of its bounds; the message says which."""
+
+
+def job_bytes(job: Job) -> int:
+    """Bytes that a job holds in the API process until it is done: those of the image that came with it."""
+    return len(job.vary.image) if job.vary is not None else 0
 
 
 class Queue(Protocol):
-    """Jobs on their way to workers, oldest first. `put` and `take` may wait for I/O; the rest need no answer."""
+    """Jobs on their way to workers, in the policy's order.
 
-    max_waiting: int
+    Only `put` may wait for I/O. A queue on another machine fetches ahead and calls `on_arrival` when `take` has more.
+    """
+
+    bounds: Bounds
+    backlog: Backlog
+    """All jobs waiting and running."""
+    on_arrival: Callable[[], None]
+    """Called when `take` may have more to give."""
 
     @property
     def waiting(self) -> int:
@@ -30,39 +44,40 @@ class Queue(Protocol):
     def running(self) -> int:
         """Jobs taken and not done."""
 
-    @property
-    def row_steps(self) -> int:
-        """Row-steps of all jobs waiting and running."""
-
     async def put(self, job: Job) -> None:
-        """Add a job behind all others. Raises QueueFull at the bound."""
+        """Add a job. Raises QueueFull at a bound."""
 
-    async def take(self, room: int) -> list[Job]:
-        """Wait until there is a job, and take the oldest ones, until their samples fill `room`.
+    def take(self, now: float, fits: Callable[[Job], bool]) -> Job | None:
+        """Take the first job in the order, if there is one and it `fits`; never one behind it."""
 
-        The first is given even if it alone is larger, so that every job is taken some day.
-        """
-
-    def done(self, job_id: int) -> None:
-        """Forget a job, taken or waiting; unknown ones are ignored."""
+    def done(self, job_id: int) -> bool:
+        """Forget a job, taken or waiting; False if it is unknown."""
 
     def give_back(self, job_ids: Iterable[int]) -> None:
-        """Put taken jobs back to where they stood, before everything that came after them."""
+        """Put taken jobs back to where they stand in the order; unknown ones are ignored."""
+
+    def key(self, job: Job, now: float) -> Key:
+        """Where a job stands in the order: the smallest goes first."""
 
 
 class MemoryQueue:
     """A Queue within one process, for one event loop.
 
-    Its bound is `max_waiting` jobs waiting; what workers have taken is bounded by their room. Given-back jobs may
-    exceed it: they were admitted.
+    Its bounds hold for all jobs put and not done: what workers have taken counts, so that jobs given back by a worker
+    that died cannot exceed them. Whatever the bounds, an empty queue takes any one job.
     """
 
-    def __init__(self, max_waiting: int) -> None:
-        self.max_waiting = max_waiting
-        self.row_steps = 0
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.backlog = Backlog()
+        self.on_arrival: Callable[[], None] = lambda: None
+        self._shares = Shares()
         self._waiting: dict[int, Job] = {}
         self._running: dict[int, Job] = {}
-        self._arrived = asyncio.Event()
+        # Jobs of one client and one class never change places, so that only the first of each is compared. An entry
+        # whose job is gone, or is promoted (a batch job that became urgent), is skipped when it comes to the top.
+        self._groups: dict[tuple[str, bool], list[tuple[float, int]]] = {}
+        self._patience: list[tuple[float, int]] = []
 
     @property
     def waiting(self) -> int:
@@ -73,32 +88,66 @@ class MemoryQueue:
         return len(self._running)
 
     async def put(self, job: Job) -> None:
-        if len(self._waiting) >= self.max_waiting:
-            raise QueueFull
-        self._waiting[job.id] = job
-        self.row_steps += job.row_steps
-        self._arrived.set()
+        held, bounds, size = self.backlog, self.bounds, job_bytes(job)
+        for name, value, bound in (
+            ("requests", held.requests + 1, bounds.max_requests),
+            ("row-steps", held.total + job.row_steps, bounds.max_row_steps),
+            ("bytes", held.bytes + size, bounds.max_bytes),
+        ):
+            if held.requests and value > bound:
+                raise QueueFull(f"with this request the queue would hold {value} {name}; its bound is {bound}")
+        held.add(job.priority, job.client, job.row_steps, size)
+        self._shares.arrive(job.client)
+        self._enqueue(job)
+        self.on_arrival()
 
-    async def take(self, room: int) -> list[Job]:
-        while not self._waiting:
-            self._arrived.clear()
-            await self._arrived.wait()
-        taken: list[Job] = []
-        while self._waiting and (not taken or room >= next(iter(self._waiting.values())).n):
-            job = self._waiting.pop(next(iter(self._waiting)))
-            self._running[job.id] = job
-            room -= job.n
-            taken.append(job)
-        return taken
+    def take(self, now: float, fits: Callable[[Job], bool]) -> Job | None:
+        while self._patience and self._patience[0][0] <= now:
+            job = self._waiting.get(heapq.heappop(self._patience)[1])
+            if job is not None:
+                self._push(job, patient=False)
+        firsts = [job for group in tuple(self._groups) if (job := self._first(group)) is not None]
+        job = min(firsts, key=lambda first: self.key(first, now), default=None)
+        if job is None or not fits(job):
+            return None
+        self._running[job.id] = self._waiting.pop(job.id)
+        self._shares.charge(job.client, job.row_steps)
+        return job
 
-    def done(self, job_id: int) -> None:
+    def done(self, job_id: int) -> bool:
         job = self._running.pop(job_id, None) or self._waiting.pop(job_id, None)
-        if job is not None:
-            self.row_steps -= job.row_steps
+        if job is None:
+            return False
+        self.backlog.remove(job.priority, job.client, job.row_steps, job_bytes(job))
+        self._shares.leave(job.client)
+        return True
 
     def give_back(self, job_ids: Iterable[int]) -> None:
-        back = {job_id: self._running.pop(job_id) for job_id in job_ids if job_id in self._running}
-        ordered = sorted((*back.values(), *self._waiting.values()), key=lambda job: job.id)
-        self._waiting = {job.id: job for job in ordered}
-        if ordered:
-            self._arrived.set()
+        for job in [self._running.pop(job_id) for job_id in job_ids if job_id in self._running]:
+            self._shares.charge(job.client, -job.row_steps)
+            self._enqueue(job)
+        self.on_arrival()
+
+    def key(self, job: Job, now: float) -> Key:
+        return order_key(job, now, self._shares)
+
+    def _enqueue(self, job: Job) -> None:
+        self._waiting[job.id] = job
+        patient = job.priority == "batch"
+        self._push(job, patient)
+        if patient:
+            heapq.heappush(self._patience, (patient_until(job), job.id))
+
+    def _push(self, job: Job, patient: bool) -> None:
+        heapq.heappush(self._groups.setdefault((job.client, patient), []), (job.due, job.id))
+
+    def _first(self, group: tuple[str, bool]) -> Job | None:
+        """The first waiting job of a group; a group without one is dropped."""
+        heap = self._groups[group]
+        while heap:
+            job = self._waiting.get(heap[0][1])
+            if job is not None:
+                return job
+            heapq.heappop(heap)
+        del self._groups[group]
+        return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import site
@@ -18,17 +19,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from server.wire import Frames
+from server.wire import Frames, pack
 
 if TYPE_CHECKING:
-    from server.backend.dispatch import Dispatch
-    from server.backend.model import Model
+    from server.backend.dispatch import Attached, Dispatch
 
 MAX_FAILED_STARTS = 3
-"""Starts in a row that may fail after the first worker was up; then the server ends."""
+"""Starts in a row that may fail after the first worker was up; then, if no other worker is up, the server ends."""
 
 END_SECONDS = 5.0
 """How long a worker gets to exit after its socket is closed, before it is killed."""
+
+PING_SECONDS = 1.0
+"""How often a worker that has work is asked whether it lives."""
+
+HANG_TICKS = 20
+"""A worker is not taken for hung before so many of its largest ticks would be over, however slow they are."""
+
+MAX_PAUSE = 5.0
+"""Seconds between two attempts to start a worker, at most."""
 
 Spawn = Callable[[], "Child"]
 
@@ -45,23 +54,40 @@ class Child:
         self.spawned = time.monotonic()
         self.socket, theirs = socket.socketpair()
         with theirs:
-            self.process = subprocess.Popen(
-                [*command, "--fd", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=worker_environment(),
-            )
-        self.transport: asyncio.Transport | None = None
-        """Set once an event loop holds the socket."""
+            try:
+                self.process = subprocess.Popen(
+                    [*command, "--fd", str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    env=worker_environment(),
+                )
+            except OSError:
+                self.socket.close()
+                raise
+        self._transport: asyncio.Transport | None = None
+        self._held = self._ended = False
+        """Whether an event loop holds the socket, or is about to; whether the process shall exit."""
+
+    async def connect(self) -> tuple[Link, asyncio.Transport]:
+        """Give the socket to the running event loop."""
+        self.socket.setblocking(False)
+        self._held = True
+        transport, link = await asyncio.get_running_loop().create_connection(Link, sock=self.socket)
+        self._transport = transport
+        if self._ended:  # in the meantime
+            transport.close()
+        return link, transport
 
     async def end(self, patience: float = END_SECONDS) -> int:
         """Close the connection, which tells the worker to exit, and return its status.
 
         Kill it if it is still there after `patience` seconds: it may be inside a network evaluation.
         """
-        if self.transport is not None:
-            self.transport.close()
-        self.socket.close()
+        self._ended = True
+        if self._transport is not None:
+            self._transport.close()
+        if not self._held:
+            self.socket.close()
         deadline = time.monotonic() + patience
         while self.process.poll() is None:
             if time.monotonic() > deadline:
@@ -80,14 +106,25 @@ WORKER = (sys.executable, "-P", "-m", "server.worker.process")
 """How a worker process is started. -P: nothing in the current folder can shadow our packages."""
 
 
-def worker_command(worker: Sequence[str], bundle: Path, threads: int, max_rows: int) -> list[str]:
-    """The whole command of a worker process, but for its socket."""
-    return [*worker, "--bundle", str(bundle), "--threads", str(threads), "--max-rows", str(max_rows)]
+def worker_command(
+    worker: Sequence[str], bundle: Path, threads: int, max_rows: int, cost_cache: Path | None = None
+) -> list[str]:
+    """The whole command of a worker process, but for its socket. `cost_cache` None: the user's cache folder."""
+    cache = [] if cost_cache is None else ["--cost-cache", str(cost_cache)]
+    return [*worker, "--bundle", str(bundle), "--threads", str(threads), "--max-rows", str(max_rows), *cache]
+
+
+def bundle_name(folder: Path) -> str | None:
+    """The name in a bundle's manifest, which nobody has checked yet; None if it cannot be read."""
+    try:
+        return str(json.loads((folder / "manifest.json").read_bytes())["name"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None  # its worker says what is wrong with it
 
 
 def worker_environment() -> dict[str, str]:
     """The environment in which a worker process finds our packages, installed or in a source folder."""
-    home = str(Path(__file__).resolve().parent.parent)
+    home = str(Path(__file__).resolve().parents[2])
     if home in map(os.path.realpath, site.getsitepackages()):
         return dict(os.environ)
     path = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -97,9 +134,10 @@ def worker_environment() -> dict[str, str]:
 class Link(asyncio.Protocol):
     """The event loop's side of a worker's socket."""
 
-    def __init__(self, receive: Callable[[dict[str, Any], list[bytes]], None]) -> None:
+    def __init__(self) -> None:
         loop = asyncio.get_running_loop()
-        self._receive = receive
+        self.receive: Callable[[dict[str, Any], list[bytes]], None] = lambda header, blobs: None
+        """Called with every frame after the first."""
         self._frames = Frames()
         self.greeting: asyncio.Future[dict[str, Any]] = loop.create_future()
         """The worker's first frame; ConnectionError if it dies before."""
@@ -108,7 +146,7 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         for header, blobs in self._frames.feed(data):
             if self.greeting.done():
-                self._receive(header, blobs)
+                self.receive(header, blobs)
             else:
                 self.greeting.set_result(header)
 
@@ -120,25 +158,30 @@ class Link(asyncio.Protocol):
 
 
 class Supervisor:
-    """Keeps one worker up."""
+    """Keeps one worker of a line up."""
 
     def __init__(
         self,
         child: Child,
         spawn: Spawn,
         dispatch: Dispatch,
-        read_hello: Callable[[dict[str, Any]], Model],
-        room: int,
+        accept: Callable[[dict[str, Any]], None],
+        hang_seconds: float,
         say: Callable[[str], None],
+        ping_seconds: float = PING_SECONDS,
     ) -> None:
+        """`child` is the first worker, already started; `spawn` starts the next ones.
+
+        `accept` takes a worker's hello, and raises WorkerRefused if it is not one to work with. `hang_seconds`: a
+        worker that has work and says nothing for so long is killed.
+        """
         self._child = child
         self._spawn = spawn
         self._dispatch = dispatch
-        self._read_hello = read_hello
-        self._room = room
+        self._accept = accept
+        self._hang_seconds = hang_seconds
+        self._ping_seconds = ping_seconds
         self._say = say
-        self.model: Model | None = None
-        """What is served; None until the first worker is warm."""
         self.up = False
         """Whether a warm worker is connected."""
         self.on_restart: Callable[[], None] = lambda: None
@@ -149,51 +192,45 @@ class Supervisor:
     async def run(self) -> None:
         """Keep a worker up until `stop`.
 
-        Raises WorkerRefused when none can be brought up, at once if it is the first; ModuleNotFoundError if a worker
-        lacks a package.
+        Raises WorkerRefused when none can be brought up: at once if it is the first, after MAX_FAILED_STARTS if no
+        other worker of the line is up either. ModuleNotFoundError if a worker lacks a package.
         """
-        failures = 0
+        failures = refusals = 0
         while True:
             try:
-                link, transport, model = await self._greet(self._child)
-            except WorkerRefused as refused:
+                if self.ready.is_set():
+                    self._child = self._spawn()
+                link, transport = await self._greet(self._child)
+            # OSError: there is no process, memory or descriptor to be had now, which says nothing about the worker.
+            except (WorkerRefused, OSError) as error:
                 await self._child.end()
                 if self._stopping.is_set():
                     return
-                failures += 1
-                if self.model is None or failures >= MAX_FAILED_STARTS:
+                refusals = refusals + 1 if isinstance(error, WorkerRefused) else 0
+                if not self.ready.is_set() or (refusals >= MAX_FAILED_STARTS and not self._dispatch.workers):
                     raise
-                self._say(f"the worker did not start again: {refused}; trying again")
+                failures += 1
+                self._say(f"the worker did not start again: {error}; trying again")
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), 0.2 * 2**failures)
+                    await asyncio.wait_for(self._stopping.wait(), min(MAX_PAUSE, 0.2 * 2**failures))
                     return
-                self._child = self._spawn()
-                continue
-            failures = 0
-            self.model, self.up = model, True
-            self._dispatch.attach(transport, self._room)
-            self.ready.set()
-            await link.lost
-            self.up = False
-            self._dispatch.detach()
-            status = await self._child.end()
-            if self._stopping.is_set():
-                return
-            self._say(f"the worker process ended ({describe(status)}); starting another, no request is lost")
-            self.on_restart()
-            self._child = self._spawn()
+            else:
+                failures = refusals = 0
+                await self._serve(link, transport)
+                status = await self._child.end()
+                if self._stopping.is_set():
+                    return
+                self._say(f"the worker process ended ({describe(status)}); starting another, no request is lost")
+                self.on_restart()
 
     async def stop(self, patience: float = END_SECONDS) -> None:
         """End the worker, killed after `patience` seconds; `run` returns."""
         self._stopping.set()
         await self._child.end(patience)
 
-    async def _greet(self, child: Child) -> tuple[Link, asyncio.Transport, Model]:
+    async def _greet(self, child: Child) -> tuple[Link, asyncio.Transport]:
         """Connect to a new worker and wait until it is warm; WorkerRefused if it cannot serve."""
-        loop = asyncio.get_running_loop()
-        child.socket.setblocking(False)
-        transport, link = await loop.create_connection(lambda: Link(self._dispatch.receive), sock=child.socket)
-        child.transport = transport
+        link, transport = await child.connect()
         try:
             hello = await link.greeting
         except ConnectionError:
@@ -206,13 +243,46 @@ class Supervisor:
                 raise ModuleNotFoundError(hello["reason"], name=hello["missing"])
             raise WorkerRefused(hello["reason"])
         hello["startup"]["process"] = hello["started"] - child.spawned
-        model = self._read_hello(hello)
-        if self.model is not None and model.fingerprint != self.model.fingerprint:
-            raise WorkerRefused(
-                f"{model.name} has the fingerprint {model.fingerprint}, it had {self.model.fingerprint}: the bundle or "
-                "its runtime was changed while it was served; start the server again to serve the new one"
-            )
-        return link, transport, model
+        self._accept(hello)
+        return link, transport
+
+    async def _serve(self, link: Link, transport: asyncio.Transport) -> None:
+        """Work with a warm worker until its connection is lost."""
+        self.up = True
+        worker = self._dispatch.attach(transport)
+        link.receive = lambda header, blobs: self._dispatch.receive(worker, header, blobs)
+        self.ready.set()
+        watching = asyncio.get_running_loop().create_task(self._watch(worker))
+        try:
+            await link.lost
+        finally:
+            watching.cancel()
+            self.up = False
+            self._dispatch.detach(worker)
+
+    async def _watch(self, worker: Attached) -> None:
+        """Kill a worker that has work and does not answer: between ticks it answers every ping.
+
+        Silence is counted in pings of ours, not in seconds of a clock: after this process was stopped for a while, the
+        worker's answers are still unread.
+        """
+        silent = 0
+        while True:
+            await asyncio.sleep(self._ping_seconds)
+            silent = 0 if worker.heard or not worker.taken else silent + 1
+            worker.heard = False
+            if not worker.taken:
+                continue
+            costs = self._dispatch.costs
+            patience = max(self._hang_seconds, HANG_TICKS * costs.tick_seconds(costs.max_rows))
+            if silent * self._ping_seconds >= patience:
+                self._say(f"the worker process has said nothing for {patience:g} s while it had work; killing it")
+                self._child.process.kill()
+                return
+            worker.wire.write(_PING)
+
+
+_PING = pack({"op": "ping"})
 
 
 def describe(status: int) -> str:

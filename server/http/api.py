@@ -1,8 +1,12 @@
-"""The HTTP application: the routes, and problem documents for whatever goes wrong around them."""
+"""The HTTP application: the routes, and errors for whatever goes wrong around them.
+
+What makes pictures is an `Endpoint`, reached without a framework (`server.http.front.shortcut`), because at a few
+milliseconds a picture every layer shows; the rest is FastAPI's.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
@@ -11,26 +15,60 @@ from starlette.routing import Route
 
 from server.backend.lines import Lines
 from server.http import problem
-from server.http.docs import add_docs
+from server.http.cache import ResponseCache
+from server.http.desk import Desk
+from server.http.dialects import written
+from server.http.docs import add_docs, version
+from server.http.endpoint import Endpoint, Handle
+from server.http.front import Application, shortcut
 from server.http.generate import Generate
+from server.http.inference_protocol import add_inference_protocol
+from server.http.interpolate import Interpolate
+from server.http.models import add_models
+from server.http.openai import Generations
 from server.http.problem import Problem
+from server.http.uploads import MAX_UPLOAD, Uploads
+from server.http.variations import Variations
 from server.observe.metrics import CONTENT_TYPE, Metrics
 
 
-def build_api(generate: Generate, lines: Lines, metrics: Metrics) -> FastAPI:
-    """The application over its parts."""
+def build_app(
+    lines: Lines, metrics: Metrics, *, max_images: int, cache_bytes: int, max_upload: int = MAX_UPLOAD
+) -> tuple[Application, FastAPI]:
+    """The whole application, and the part of it that is FastAPI's, to which more routes may be added.
+
+    `cache_bytes` bounds the response cache, `max_upload` an uploaded image (bytes).
+    """
+    cache = ResponseCache(cache_bytes)
+    metrics.watch_cache(cache)
+    desk = Desk(lines, cache, metrics)
+    handles: dict[str, tuple[Sequence[str], Handle]] = {
+        "/generate": (("GET", "POST"), Generate(desk, lines, max_images)),
+        "/variations": (("POST",), Variations(desk, lines, Uploads(max_upload), max_images)),
+        "/interpolate": (("GET", "POST"), Interpolate(desk, lines, max_images)),
+        "/v1/images/generations": (("POST",), Generations(desk, lines, max_images)),
+    }
+    api = _build_api(lines, metrics, max_images)
+    endpoints: dict[tuple[str, str], Application] = {}
+    for path, (methods, handle) in handles.items():
+        endpoint = Endpoint(handle, metrics)
+        endpoints |= {(method, path): endpoint for method in methods}
+        # For its methods in what answers the others; Starlette passes requests on to an object as they are.
+        api.router.routes.append(Route(path, endpoint, methods=list(methods), include_in_schema=False))
+    return shortcut(endpoints, api), api
+
+
+def _build_api(lines: Lines, metrics: Metrics, max_images: int) -> FastAPI:
     api = FastAPI(title="longjump", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    api.router.routes.append(
-        # An object, not a function: Starlette then passes requests on as they are.
-        Route("/generate", generate, methods=["GET", "POST"], include_in_schema=False)
-    )
+    add_models(api, lines)
+    add_inference_protocol(api, lines, version())
 
-    @api.get("/v1/models", tags=["server"], summary="What is served")
-    async def models() -> JSONResponse:
-        """Each bundle's labels, steps, formats and fingerprint, the default first. One is there once it is ready."""
-        return JSONResponse({"object": "list", "data": [model.describe() for model in lines.models]})
+    @api.get("/v1/capacity", tags=["server"], summary="How much more work there is room for")
+    async def capacity() -> JSONResponse:
+        """For each bundle: rows per second, seconds of a tick by its rows, predicted wait, queue by class, bounds."""
+        return JSONResponse({"models": [line.capacity() for line in lines.lines if line.model is not None]})
 
-    @api.get("/livez", tags=["server"], summary="Whether the process answers")
+    @api.get("/livez", tags=["server"], summary="Whether the process answers", response_class=PlainTextResponse)
     async def livez() -> PlainTextResponse:
         """200 as long as the process answers at all."""
         return PlainTextResponse("ok\n")
@@ -46,7 +84,7 @@ def build_api(generate: Generate, lines: Lines, metrics: Metrics) -> FastAPI:
         startup = {model.name: {"http": lines.http_seconds, **model.startup} for model in lines.models}
         return JSONResponse({"status": "ready", "models": list(startup), "startup_seconds": startup})
 
-    @api.get("/metrics", tags=["server"], summary="Counts and times, for Prometheus")
+    @api.get("/metrics", tags=["server"], summary="Counts and times, for Prometheus", response_class=PlainTextResponse)
     async def read_metrics() -> Response:
         """The series are named longjump_..."""
         return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
@@ -55,19 +93,19 @@ def build_api(generate: Generate, lines: Lines, metrics: Metrics) -> FastAPI:
     async def home() -> RedirectResponse:
         return RedirectResponse("/docs")
 
-    add_docs(api, lines)
+    add_docs(api, lines, max_images)
 
     @api.exception_handler(Problem)
     async def on_problem(request: Request, error: Problem) -> Response:
-        return _response(error)
+        return _response(request, error)
 
     @api.exception_handler(HTTPException)
     async def on_http_exception(request: Request, error: HTTPException) -> Response:
-        return _response(_routing_problem(request, error))
+        return _response(request, _routing_problem(request, error))
 
     @api.exception_handler(Exception)
     async def on_error(request: Request, error: Exception) -> Response:
-        return _response(problem.failed("an error of the server's own; its log has the details"))
+        return _response(request, problem.failed("an error of the server's own; its log has the details"))
 
     return api
 
@@ -89,11 +127,9 @@ def _routing_problem(request: Request, error: HTTPException) -> Problem:
     return Problem(error.status_code, "http-error", "The request failed", str(error.detail), headers=headers)
 
 
-def _response(error: Problem) -> Response:
-    headers: dict[str, Any] = {name.decode(): value.decode() for name, value in error.headers}
-    return Response(
-        error.body(),
-        status_code=error.status,
-        media_type=problem.MEDIA_TYPE,
-        headers={**headers, "cache-control": "no-store"},
-    )
+def _response(request: Request, error: Problem) -> Response:
+    """The error as clients of the path expect it."""
+    status, media_type, body = written(request.url.path, error)
+    headers = {name.decode(): value.decode() for name, value in error.headers}
+    headers |= {"content-type": media_type.decode(), "cache-control": "no-store"}
+    return Response(body, status_code=status, headers=headers)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from server.backend.model import Model
 from server.http import problem
-from server.http.faults import SEED_BOUND, Faults
-from server.jobs import Format, Job, Layout
+from server.http.faults import MAX_DEADLINE_MS, SEED_BOUND, Faults, Right
+from server.http.plan import Auto, Plan
+from server.jobs import Format, Priority
 
 DRAWN_SEED_BITS = 32
 """Seeds that the server draws stay short enough to read out."""
@@ -26,14 +27,18 @@ DRAWN_SEED_BITS = 32
 _MAX_QUERY_FIELDS = 64
 
 
-class Ask(BaseModel):
-    """The fields of /generate, as sent. None: not given."""
+class Common(BaseModel):
+    """The fields that all endpoints take, as sent. None: not given."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int | None = Field(
-        None, description="Network evaluations per image. Default: the fewest; for a flow-matching model, the most."
+    steps: int | Literal["auto"] | None = Field(
+        None,
+        description="Network evaluations per image; `auto`: as many as give the best quality that is done within the "
+        "deadline. Default: the fewest; for a flow-matching model, the most.",
     )
+    min_steps: int | None = Field(None, ge=1, description="With steps=auto: no fewer than these.")
+    max_steps: int | None = Field(None, ge=1, description="With steps=auto: no more than these.")
     seed: int | None = Field(
         None, ge=0, lt=SEED_BOUND, description="Image i uses seed + i. Default: a random one below 2^32."
     )
@@ -46,60 +51,122 @@ class Ask(BaseModel):
     guidance: float | None = Field(
         None, allow_inf_nan=False, description="Guidance scale; 1 is the plain conditional model. Default: the model's."
     )
-    n: int | None = Field(None, ge=1, description="How many images. Default: 1.")
     format: Format | None = Field(None, description="Default: png for images, json for points.")
+    quality: int | None = Field(None, ge=1, le=100, description="Of jpeg and webp. Default: 95 and 90.")
     model: str | None = Field(None, description="The name of the bundle. Default: the first that is served.")
+    deadline_ms: float | None = Field(
+        None,
+        gt=0,
+        le=MAX_DEADLINE_MS,
+        allow_inf_nan=False,
+        description="Milliseconds from the request's arrival: refused at once (429) if it cannot be done by then, "
+        "dropped (504) if it was not begun by then. Default: the server's.",
+    )
+    priority: Priority | None = Field(
+        None, description="`batch` yields to `interactive` ones, and may wait longer. Default: interactive."
+    )
+    on_disconnect: Literal["cancel", "finish"] | None = Field(
+        None,
+        description="When the client leaves: `cancel` drops the work, `finish` does it for the cache (needs a seed). "
+        "Default: cancel.",
+    )
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A request that can be served: every field settled."""
+class Ask(Common):
+    """The fields of /generate, as sent. None: not given."""
 
+    n: int | None = Field(None, ge=1, description="How many images. Default: 1.")
+    stream: Literal["first", "every"] | None = Field(
+        None,
+        description="Answer with server-sent events: `first` shows the picture of the fewest steps, then the one asked "
+        "for; `every` shows what each step is heading for. n must be 1. Default: no stream.",
+    )
+
+
+Source = tuple[dict[str, Any], bool]
+"""Fields by name, and whether their types are JSON's (else all values are text)."""
+
+
+@dataclass
+class Asked:
+    """The fields of a request that have the right type, and what is wrong so far."""
+
+    fields: dict[str, Any]
     model: Model
-    seed: int
-    n: int
-    label: int | None
-    steps: int
-    guidance: float | None
-    format: Format
-
-    def job(self, job_id: int, arrival: float, layout: Layout) -> Job:
-        """The plan as a job for the queue."""
-        return Job(job_id, arrival, self.seed, self.n, self.label, self.steps, self.guidance, self.format, layout)
+    """The one that is asked for; the default one where its name is wrong."""
+    max_images: int
+    faults: Faults
 
 
-def plan(query: bytes, body: bytes, models: Sequence[Model], *, max_images: int, seed_required: bool) -> Plan:
-    """Read the raw query string and JSON body (empty: none) and settle every field for the model that is asked for.
+def read(
+    kind: type[Common],
+    sources: Iterable[Source],
+    models: Sequence[Model],
+    max_images: int,
+    right: Mapping[str, Right] | None = None,
+) -> Asked:
+    """The fields of `sources` as `kind` declares them.
 
-    `models` are those that are served, the default first.
-
-    Raises Problem: 400 for a body or query that cannot be read, 422 that names every field that is wrong, its value,
-    and what would be right.
+    `models` are those that are served, the default first; `right` tells what values of the fields that only `kind` has
+    are right.
     """
-    sources = ((_query_fields(query), False), (_body_fields(body), True))
-    model = _asked(models, [given["model"] for given, _ in sources if "model" in given])
-    faults = Faults(model, max_images, [served.name for served in models])
+    given_by = [source for source in sources if source[0]]
+    model = _named(models, [given["model"] for given, _ in given_by if "model" in given])
+    faults = Faults(model, max_images, [served.name for served in models], kind.model_fields, right or {})
     fields: dict[str, Any] = {}
-    for given, strict in sources:
-        if not given:
-            continue
+    for given, strict in given_by:
         for name in given.keys() & fields.keys():
             faults.add(name, given[name], f"{name} is given in both the query and the body; give it once")
-        fields |= _validated(given, strict, faults)
-    if seed_required and "seed" not in fields and not faults.names("seed"):
-        faults.add("seed", None, "GET /generate needs a seed, so that its answer can be cached; POST draws one")
-    settled = _settle(fields, model, max_images, faults)
+        fields |= _validated(kind, given, strict, faults)
+    return Asked(fields, model, max_images, faults)
+
+
+def settle(asked: Asked) -> Plan:
+    """The plan that the fields make.
+
+    Raises Problem (422) that names every field that is wrong, its value, and what would be right.
+    """
+    fields, model, faults = asked.fields, asked.model, asked.faults
+    manifest = model.manifest
+    if "model" in fields and fields["model"] != model.name:
+        faults.add("model", fields["model"])
+    steps = _steps(asked)
+    n = fields.get("n", 1)
+    if n > asked.max_images:
+        faults.add("n", n)
+    drawn_seed = "seed" not in fields
+    seed = secrets.randbits(DRAWN_SEED_BITS) if drawn_seed else fields["seed"]
+    if seed + n > SEED_BOUND and n <= asked.max_images:
+        faults.add("seed", seed, f"seed={seed} with n={n} would use seeds beyond {SEED_BOUND - 1}")
+    format = fields.get("format", model.formats[0])
+    if format not in model.formats:
+        faults.add("format", format)
+    quality = fields.get("quality")
+    if quality is not None and format not in ("jpeg", "webp"):
+        faults.add("quality", quality, f"quality={quality} is for jpeg and webp, and format is {format}; leave it out")
+    label = guidance = None
+    if "label" in fields:
+        label = find_label(asked, "label")
+    try:
+        guidance = manifest.check_guidance(fields.get("guidance"))
+    except ValueError:
+        faults.add("guidance", fields["guidance"])
     if faults.found:
         raise problem.invalid(faults.found)
-    return settled
+    return Plan(model, seed, n, label, steps, guidance, format, quality=quality, drawn_seed=drawn_seed)
 
 
-def _asked(models: Sequence[Model], names: list[Any]) -> Model:
-    """The model whose name is given; the default one where none is, for the other fields' sake."""
-    return next((model for model in models if model.name in names), models[0])
+def find_label(asked: Asked, field: str) -> int | None:
+    """The index of the label that a field names; a fault if there is none."""
+    try:
+        return asked.model.manifest.find_label(asked.fields[field])
+    except ValueError:
+        asked.faults.add_label(asked.fields[field], field)
+        return None
 
 
-def _query_fields(query: bytes) -> dict[str, str]:
+def query_fields(query: bytes) -> dict[str, str]:
+    """The fields of a raw query string. Raises Problem (400)."""
     if not query:
         return {}
     try:
@@ -114,8 +181,9 @@ def _query_fields(query: bytes) -> dict[str, str]:
     return fields
 
 
-def _body_fields(body: bytes) -> dict[str, Any]:
-    if not body.strip():
+def json_fields(body: bytes) -> dict[str, Any]:
+    """The members of a JSON body that are not null; none of an empty one. Raises Problem (400)."""
+    if not body or not body.strip():
         return {}
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -136,49 +204,45 @@ def _body_fields(body: bytes) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _validated(given: dict[str, Any], strict: bool, faults: Faults) -> dict[str, Any]:
+def _named(models: Sequence[Model], names: list[Any]) -> Model:
+    """The model whose name is given; the default one where none is, for the other fields' sake."""
+    if not names:
+        return models[0]
+    return next((model for model in models if model.name in names), models[0])
+
+
+def _validated(kind: type[Common], given: dict[str, Any], strict: bool, faults: Faults) -> dict[str, Any]:
     """The fields of `given` that have the right type; the others are added to `faults`."""
     # Before pydantic, which names no field in its error if the name is broken text (a lone surrogate in JSON).
-    for name in sorted(given.keys() - Ask.model_fields.keys()):
+    for name in sorted(given.keys() - kind.model_fields.keys()):
         faults.add(name, given[name])
-    given = {name: value for name, value in given.items() if name in Ask.model_fields}
+    given = {name: value for name, value in given.items() if name in kind.model_fields}
     try:
-        ask = Ask.model_validate(given, strict=True) if strict else Ask.model_validate_strings(given)
+        ask = kind.model_validate(given, strict=True) if strict else kind.model_validate_strings(given)
     except ValidationError as error:
         wrong = {str(item["loc"][0]) for item in error.errors(include_url=False, include_context=False)}
         for name in sorted(wrong):
             faults.add(name, given[name])
         rest = {name: value for name, value in given.items() if name not in wrong}
-        return _validated(rest, strict, faults) if rest else {}
+        return _validated(kind, rest, strict, faults) if rest else {}
     return {name: getattr(ask, name) for name in ask.model_fields_set}
 
 
-def _settle(fields: dict[str, Any], model: Model, max_images: int, faults: Faults) -> Plan:
-    """The plan that the well-typed `fields` make; what the model cannot do is added to `faults`."""
-    manifest = model.manifest
-    if "model" in fields and fields["model"] != model.name:
-        faults.add("model", fields["model"], allowed=faults.served)
-    steps = fields.get("steps", model.default_steps)
-    if steps not in manifest.steps:
-        faults.add("steps", steps, allowed=manifest.steps)
-    n = fields.get("n", 1)
-    if n > max_images:
-        faults.add("n", n, allowed={"min": 1, "max": max_images})
-    seed = fields["seed"] if "seed" in fields else secrets.randbits(DRAWN_SEED_BITS)
-    if seed + n > SEED_BOUND and n <= max_images:
-        faults.add("seed", seed, f"seed={seed} with n={n} would use seeds beyond {SEED_BOUND - 1}")
-    format = fields.get("format", model.formats[0])
-    if format not in model.formats:
-        faults.add("format", format, allowed=list(model.formats))
-    label = guidance = None
-    if "label" in fields:
-        try:
-            label = manifest.find_label(fields["label"])
-        except ValueError:
-            faults.add_label(fields["label"])
-    try:
-        guidance = manifest.check_guidance(fields.get("guidance"))
-    except ValueError:
-        limits = manifest.guidance and {"min": manifest.guidance.min, "max": manifest.guidance.max}
-        faults.add("guidance", fields["guidance"], allowed=limits)
-    return Plan(model, seed, n, label, steps, guidance, format)
+def _steps(asked: Asked) -> int | Auto:
+    """The steps of a plan; what the model cannot do is a fault."""
+    fields, supported = asked.fields, asked.model.manifest.steps
+    steps: int | Literal["auto"] = fields.get("steps", asked.model.default_steps)
+    if steps != "auto":
+        if steps not in supported:
+            asked.faults.add("steps", steps)
+        for name in ("min_steps", "max_steps"):
+            if name in fields:
+                asked.faults.add(name, fields[name], f"{name} goes with steps=auto; add that or leave it out")
+        return steps
+    auto = Auto(fields.get("min_steps", supported[0]), fields.get("max_steps", supported[-1]))
+    if not any(auto.min <= count <= auto.max for count in supported):
+        name = "min_steps" if "min_steps" in fields else "max_steps"
+        known = ", ".join(map(str, supported))
+        detail = f"no step count from {auto.min} to {auto.max} is supported; {asked.model.name} supports {known}"
+        asked.faults.add(name, fields.get(name), detail)
+    return auto

@@ -19,13 +19,14 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from server.http import problem
 from server.http.ask import Ask
-from server.http.faults import MAX_LISTED
+from server.http.interpolate import interpolate
+from server.http.openai_docs import generations
+from server.http.operations import PROBLEM, Served, fields_of, json_body, parameters, responses
 from server.http.problem import Problem
-from server.http.reply import MEDIA_TYPES
+from server.http.variations import variations
 
 if TYPE_CHECKING:
     from server.backend.lines import Lines
-    from server.backend.model import Model
 
 _FILES = {
     "swagger-ui-bundle.js": "text/javascript",
@@ -41,44 +42,13 @@ One network evaluation behind an endpoint: `POST /generate` gives a picture.
 The same fingerprint, seed, label, steps and guidance give the same bytes. Every error is a problem document (RFC
 9457)."""
 
-_ERRORS = {
-    400: "The query or the body cannot be read",
-    413: "The body is too large",
-    415: "The body is not JSON",
-    422: "A field is wrong; `errors` names each, its value and what would be right",
-    429: "The queue is full; Retry-After says when to come back",
-    500: "The request failed",
-    503: "The server is not ready",
-}
 
-
-_PROBLEM = {
-    "type": "object",
-    "description": "RFC 9457",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "errors": {"type": "array", "items": {"type": "object"}},
-    },
-    "example": {
-        "type": "urn:longjump:problem:invalid-request",
-        "title": "The request cannot be served as asked",
-        "status": 422,
-        "detail": "n=100 is not a whole number from 1 to 64, the most images in one request",
-        "errors": [{"field": "n", "value": 100, "allowed": {"min": 1, "max": 64}}],
-    },
-}
-
-
-def add_docs(api: FastAPI, lines: Lines) -> None:
+def add_docs(api: FastAPI, lines: Lines, max_images: int) -> None:
     """Add the page, its files and the document to `api`."""
 
     @api.get("/openapi.json", include_in_schema=False)
     async def openapi(request: Request) -> JSONResponse:
-        return JSONResponse(openapi_document(api, next(iter(lines.models), None), request.url.netloc))
+        return JSONResponse(openapi_document(api, Served(lines.models, max_images), request.url.netloc))
 
     @api.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
@@ -98,7 +68,8 @@ def add_docs(api: FastAPI, lines: Lines) -> None:
         return FileResponse(_static_folder() / file, media_type=_FILES[file])
 
 
-def _version() -> str:
+def version() -> str:
+    """The version of longjump that is installed."""
     try:
         return importlib.metadata.version("longjump")
     except importlib.metadata.PackageNotFoundError:
@@ -113,97 +84,52 @@ def _static_folder() -> Path:
     return Path(spec.origin).parent / "static"
 
 
-def openapi_document(api: FastAPI, model: Model | None, host: str) -> dict[str, Any]:
-    """The OpenAPI document for who reads it at `host`; examples are taken from `model` once it is known."""
+def openapi_document(api: FastAPI, served: Served, host: str) -> dict[str, Any]:
+    """The OpenAPI document for who reads it at `host`; limits and examples are those of what is served."""
     about = _ABOUT.format(host=host)
-    document = get_openapi(title=api.title, version=_version(), description=about, routes=api.routes)
-    document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = _PROBLEM
-    fields = Ask.model_json_schema()["properties"]
-    for name, field in fields.items():
-        field.pop("default")
-        kinds = [kind for kind in field.pop("anyOf") if kind.get("type") != "null"]
-        field.update(kinds[0] if len(kinds) == 1 else {"anyOf": kinds})
-        field.pop("title")
-        if name in (examples := _examples(model)):
-            field["examples"] = [examples[name]]
-    post, get = _operation(fields, model), _operation(fields, model)
-    post["operationId"], post["summary"] = "generate", "Generate images"
-    post["description"] = "Fields go into the query or into a JSON body, each once. Without a seed, one is drawn."
-    post["requestBody"] = {
-        "content": {
-            "application/json": {
-                "schema": {"type": "object", "properties": fields, "additionalProperties": False},
-                "examples": {
-                    "nothing": {"summary": "Everything drawn", "value": {}},
-                    "one": {"summary": "One image", "value": {**_examples(model), "n": 1}},
-                    "grid": {"summary": "A grid of 4, each of a class drawn from its seed", "value": {"n": 4}},
-                },
-            }
-        }
+    document = get_openapi(title=api.title, version=version(), description=about, routes=api.routes)
+    document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM
+    document["paths"] = {
+        "/generate": _generate(served),
+        "/variations": variations(served),
+        "/interpolate": interpolate(served),
+        "/v1/images/generations": generations(served),
+        **document["paths"],
     }
-    get["operationId"], get["summary"] = "generate_again", "Generate images that can be cached"
-    get["description"] = "As POST, with a seed required; the answer has an ETag, so <img src> works and caches."
-    for parameter in get["parameters"]:
-        if parameter["name"] == "seed":
-            parameter["required"] = True
-            parameter["example"] = 7
-    document["paths"] = {"/generate": {"post": post, "get": get}, **document["paths"]}
     return document
 
 
-def _examples(model: Model | None) -> dict[str, Any]:
-    labels = model.manifest.labels if model else []
-    guidance = model.manifest.guidance if model else None
+def _generate(served: Served) -> dict[str, Any]:
+    """The operations of /generate."""
+    fields = fields_of(Ask, served)
+    points = bool(served.models) and served.models[0].manifest.kind == "points"
+    answer = "The points" if points else "The image; for n > 1 a grid, or by Accept every image in base64"
+    replies = responses(served, answer, stream=True)
+    examples = {
+        "nothing": ("Everything drawn", {}),
+        "one": ("One image", {**served.examples(), "n": 1}),
+        "grid": ("A grid of 4, each of a class drawn from its seed", {"n": min(4, served.max_images)}),
+        "auto": ("The best quality that is done within a second", {"steps": "auto", "deadline_ms": 1000}),
+        "stream": ("A first picture at once, then a better one", {"stream": "first", "steps": served.steps[-1]})
+        if served.steps
+        else ("A first picture at once", {"stream": "first"}),
+    }
     return {
-        "steps": model.default_steps if model else 1,
-        "seed": 7,
-        "label": labels[0] if labels else "none",
-        "guidance": guidance.default if guidance else 1,
-        "n": 1,
-        "format": model.formats[0] if model else "png",
+        "post": {
+            "tags": ["generate"],
+            "operationId": "generate",
+            "summary": "Generate images",
+            "description": "Fields go into the query or into a JSON body, each once. Without a seed, one is drawn.",
+            "parameters": parameters(fields),
+            "requestBody": json_body(fields, examples),
+            "responses": replies,
+        },
+        "get": {
+            "tags": ["generate"],
+            "operationId": "generate_again",
+            "summary": "Generate images that can be cached",
+            "description": "As POST, with a seed required; the answer has an ETag, so <img src> works and caches.",
+            "parameters": parameters(fields, required={"seed": 7}),
+            "responses": {**replies, "304": {"description": "The client has it: If-None-Match named the ETag"}},
+        },
     }
-
-
-def _operation(fields: dict[str, Any], model: Model | None) -> dict[str, Any]:
-    parameters = []
-    for name, field in fields.items():
-        schema = {key: value for key, value in field.items() if key not in ("description", "examples")}
-        if name == "steps" and model:
-            schema["enum"] = model.manifest.steps
-        description = field["description"]
-        if name == "label" and model and model.manifest.labels:
-            schema = {"type": "string"}
-            listed = model.manifest.labels[:MAX_LISTED]
-            more = ", ..." if len(listed) < len(model.manifest.labels) else ""
-            description += f" Labels: {', '.join(listed)}{more}."
-        if name == "format" and model:
-            schema["enum"] = list(model.formats)
-        parameters.append({"name": name, "in": "query", "description": description, "schema": schema})
-    formats = model.formats if model else ("png", "jpeg", "webp", "npy")
-    content: dict[str, Any] = {
-        MEDIA_TYPES[format]: {"schema": {"type": "string", "format": "binary"}}  # type: ignore[index]
-        for format in formats
-        if format != "json"
-    }
-    content["application/json"] = {"schema": {"type": "object"}}
-    headers = {
-        f"Longjump-{name}": {"description": text, "schema": {"type": "string"}}
-        for name, text in (
-            ("Seed", "the seed of the first image"),
-            ("Label", "the index of each image's label, or none"),
-            ("Steps", "network evaluations per image"),
-            ("Guidance", "the guidance scale used"),
-            ("Fingerprint", "with this and all of the above, the same bytes again"),
-        )
-    }
-    headers["Server-Timing"] = {"description": "queue, network, decode, encode (ms)", "schema": {"type": "string"}}
-    answer = (
-        "The image; for n > 1 a grid, or by Accept: application/json every image in base64"
-        if "png" in formats
-        else "The points"
-    )
-    responses: dict[str, Any] = {"200": {"description": answer, "headers": headers, "content": content}}
-    for status, text in _ERRORS.items():
-        problems = {problem.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-        responses[str(status)] = {"description": text, "content": problems}
-    return {"tags": ["generate"], "parameters": parameters, "responses": responses}

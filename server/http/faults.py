@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
 from server.backend.model import Model
 
 SEED_BOUND = 2**63
 """Seeds are 0 <= seed < SEED_BOUND; signed 64-bit integers everywhere can hold them."""
+
+MAX_DEADLINE_MS = 3_600_000
+"""An hour; who can wait longer needs no deadline."""
 
 MAX_LISTED = 100
 """Labels that an error lists at most."""
@@ -21,67 +25,104 @@ _MAX_QUOTED = 80
 """Characters of a client's value that an error repeats."""
 
 
+class Right(NamedTuple):
+    """What would be right for a field."""
+
+    text: str
+    """To follow the words "is not"."""
+    allowed: Any
+    """The same for a program: a list of values, or the ends of a range."""
+
+
 class Faults:
     """Collects the errors of one request to `model`."""
 
-    def __init__(self, model: Model, max_images: int, served: list[str]) -> None:
+    def __init__(
+        self, model: Model, max_images: int, served: list[str], fields: Collection[str], right: Mapping[str, Right]
+    ) -> None:
+        """`served`: names of the models that can be asked; `fields`: those that the endpoint takes; `right`: what is
+        right for those that it alone has, or has in its own way."""
         self._model = model
         self._max_images = max_images
-        self.served = served
-        """Names of the models that can be asked."""
+        self._served = served
+        self._fields = fields
+        self._own = right
         self.found: list[dict[str, Any]] = []
-        """Each has `field` and `detail`, and mostly `value` and `allowed`."""
+        """Each has `field` and `detail`, mostly `value`, and `allowed` wherever values or a range can be told."""
 
     def names(self, field: str) -> bool:
         """Whether something is wrong with a field already."""
         return any(fault["field"] == field for fault in self.found)
 
-    def add(self, field: str, value: Any, detail: str | None = None, allowed: Any = None) -> None:
+    def add(self, field: str, value: Any, detail: str | None = None) -> None:
         """Note that a field's value is wrong; without `detail`, say what values are right."""
         if len(self.found) >= MAX_FAULTS:
             return
+        right = self._own.get(field) or (self._right().get(field) if field in self._fields else None)
         if detail is None:
-            right = self._right()
-            if field in right:
-                detail = f"{field}={_quote(value)} is not {right[field]}"
+            if right is not None:
+                detail = f"{field}={_quote(value)} is not {right.text}"
             else:
-                detail = f"unknown field {_quote(field)}; the fields are {', '.join(right)}"
+                detail = f"unknown field {_quote(field)}; the fields are {', '.join(self._fields)}"
         fault: dict[str, Any] = {"field": field[:_MAX_QUOTED], "detail": detail}
         if value is not None:
             fault["value"] = value if isinstance(value, int) and abs(value) < SEED_BOUND else _quote(value)
-        if allowed is not None:
-            fault["allowed"] = allowed
+        if right is not None and right.allowed is not None:
+            fault["allowed"] = right.allowed
         self.found.append(fault)
 
-    def add_label(self, label: int | str) -> None:
+    def add_label(self, label: int | str, field: str = "label") -> None:
         """Note that there is no such label, and list those that there are."""
         name, labels = self._model.name, self._model.manifest.labels
         if not labels:
-            self.add("label", label, f"label={_quote(label)}: {name} has no labels; leave it out or give none")
+            self.add(field, label, f"{field}={_quote(label)}: {name} has no labels; leave it out or give none")
             return
         listed = labels[:MAX_LISTED]
         nearest = get_close_matches(str(label)[:_MAX_QUOTED], labels, n=1)
         hint = f" (did you mean {nearest[0]}?)" if nearest else ""
         more = f" and {len(labels) - len(listed)} more (see /v1/models)" if len(labels) > len(listed) else ""
         detail = (
-            f"label={_quote(label)} is unknown{hint}; {name} has {', '.join(listed)}{more}; "
+            f"{field}={_quote(label)} is unknown{hint}; {name} has {', '.join(listed)}{more}; "
             f"or give an index from 0 to {len(labels) - 1}, or none"
         )
-        self.add("label", label, detail, listed)
+        self.add(field, label, detail)
 
-    def _right(self) -> dict[str, str]:
-        """For each field, what would be right, to follow the words "is not"."""
-        name, guidance = self._model.name, self._model.manifest.guidance
+    def _right(self) -> dict[str, Right]:
+        """What would be right, for each field that several endpoints have."""
+        model, manifest = self._model, self._model.manifest
+        guidance = manifest.guidance
+        label = Right("a label's index, its name, or none", manifest.labels[:MAX_LISTED] or ["none"])
+        bound = Right("a whole number of steps, from 1", {"min": 1})
+        ends = {"min": guidance.min, "max": guidance.max} if guidance else {"min": 1, "max": 1}
         return {
-            "steps": f"a number of steps that {name} supports: {', '.join(map(str, self._model.manifest.steps))}",
-            "seed": f"a whole number from 0 to {SEED_BOUND - 1}",
-            "label": "a label's index, its name, or none",
-            "guidance": f"a number from {guidance.min:g} to {guidance.max:g}, the range of {name}"
-            if guidance
-            else f"1, the only scale of {name}, which has no guidance input",
-            "n": f"a whole number from 1 to {self._max_images}, the most images in one request",
-            "format": f"one of {', '.join(self._model.formats)}",
-            "model": f"served here; this server has {', '.join(self.served)}",
+            "steps": Right(
+                f"a number of steps that {model.name} supports: {', '.join(map(str, manifest.steps))}, or auto",
+                [*manifest.steps, "auto"],
+            ),
+            "min_steps": bound,
+            "max_steps": bound,
+            "seed": Right(f"a whole number from 0 to {SEED_BOUND - 1}", {"min": 0, "max": SEED_BOUND - 1}),
+            "label": label,
+            "guidance": Right(
+                f"a number from {guidance.min:g} to {guidance.max:g}, the range of {model.name}"
+                if guidance
+                else f"1, the only scale of {model.name}, which has no guidance input",
+                ends,
+            ),
+            "n": Right(
+                f"a whole number from 1 to {self._max_images}, the most images in one request",
+                {"min": 1, "max": self._max_images},
+            ),
+            "format": Right(f"one of {', '.join(model.formats)}", list(model.formats)),
+            "quality": Right("a whole number from 1 to 100", {"min": 1, "max": 100}),
+            "model": Right(f"served here; this server has {', '.join(self._served)}", self._served),
+            "deadline_ms": Right(
+                f"a number of milliseconds above 0 and up to {MAX_DEADLINE_MS}",
+                {"exclusive_min": 0, "max": MAX_DEADLINE_MS},
+            ),
+            "priority": Right("one of interactive, batch", ["interactive", "batch"]),
+            "stream": Right("one of first, every", ["first", "every"]),
+            "on_disconnect": Right("one of cancel, finish", ["cancel", "finish"]),
         }
 
 

@@ -1,17 +1,21 @@
-"""The HTTP server: uvicorn (httptools) with our signals, our errors and a bound on what a request's head may take."""
+"""The HTTP server: uvicorn (httptools) with our signals, our errors, and bounds on what a client may take: the bytes of
+a request's head, the time to send a request, and the time to read the reply.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from http import HTTPStatus
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.http import problem
-from server.http.generate import Receive, Scope, Send
+from server.http.plan import Receive, Scope, Send
 from server.http.problem import Problem
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -19,6 +23,18 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_HEAD = 65_536
 """Bytes of a request's line and headers, or of its trailers."""
+
+HEAD_SECONDS = 10.0
+"""How long a client may take to send a request's line and headers."""
+
+BODY_SECONDS = 60.0
+"""How long it may take for the whole request."""
+
+UNREAD_SECONDS = 30.0
+"""How long bytes of a reply may wait without the client's taking any."""
+
+_SWEEP_TICKS = 10
+"""uvicorn's ticks of 0.1 s between two looks at all connections."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -30,18 +46,41 @@ class Protocol(HttpToolsProtocol):
 
     _pending = 0
     """Bytes received since the parser last had a whole head, message or piece of a body."""
+    _begun: float | None = None
+    """When the request that is being received began."""
+    _headed = False
+    """Whether its head is whole."""
+    _moved = 0.0
+    """When something last came from the client, or a reply was finished."""
+    _unread = 0
+    """Bytes of replies that were not taken when `check` last looked, and since when there are no fewer."""
+    _unread_since = 0.0
+
+    def connection_made(self, transport: Any) -> None:
+        """A client is there."""
+        self._moved = self.loop.time()
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         """Parse, and refuse a head that is too long."""
+        self._moved = self.loop.time()
         self._pending += len(data)
         super().data_received(data)
         if self._pending > MAX_HEAD and not self.transport.is_closing():
             self._refuse(problem.head_too_large(MAX_HEAD))
 
+    def on_message_begin(self) -> None:
+        """The first byte of a request is here."""
+        self._begun, self._headed = self._moved, False
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
         """A head is whole."""
         self._pending = 0
+        self._headed = True
         super().on_headers_complete()
+        if self.scope["method"] != "HEAD":  # whose replies are a head and nothing else
+            self.cycle.transport = _Whole(self.transport)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body is here."""
@@ -51,7 +90,38 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """A message is whole."""
         self._pending = 0
+        self._begun = None
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """A reply is handed over."""
+        self._moved = self.loop.time()
+        super().on_response_complete()
+
+    def check(self, now: float) -> None:
+        """Close the connection of a client that sends or reads too slowly, or was idle for too long."""
+        unread = self.transport.get_write_buffer_size()
+        if not unread or unread < self._unread or not self._unread:
+            self._unread_since = now
+        self._unread = unread
+        if unread and now - self._unread_since > UNREAD_SECONDS:
+            self.transport.abort()
+            return
+        if self.transport.is_closing():
+            return
+        answering = bool(self.cycle) and not self.cycle.response_complete  # uvicorn starts with no cycle
+        if self._begun is None:
+            if not answering and now - self._moved > self.timeout_keep_alive + 1:
+                self.transport.close()
+        elif not self._headed:
+            # Behind a request that is being answered, the next one is read when there is time.
+            if not answering and now - self._begun > HEAD_SECONDS:
+                self._refuse(problem.too_slow("head", HEAD_SECONDS))
+        elif now - self._begun > BODY_SECONDS:
+            if answering and not self.cycle.response_started:
+                self._refuse(problem.too_slow("body", BODY_SECONDS))
+            else:
+                self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that cannot be parsed."""
@@ -68,18 +138,58 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
+class _Whole:
+    """The transport as one reply sees it: the head waits for the first piece of the body, so that both are one system
+    call and the client wakes once."""
+
+    __slots__ = ("_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._head is None and not data.startswith(b"HTTP/1.1 100 "):
+            self._head = data
+        elif self._head:
+            head, self._head = self._head, b""
+            self._transport.writelines((head, data))
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        if self._head:
+            self._transport.write(self._head)
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+
 class Front(uvicorn.Server):
     """uvicorn's server, which leaves signals to its owner: uvicorn would raise SIGTERM again after the drain, and the
-    process would not end with 0."""
+    process would not end with 0. Once a second it looks at every connection."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
         yield
 
+    async def on_tick(self, counter: int) -> bool:
+        """What is done ten times a second; whether to exit."""
+        if counter % _SWEEP_TICKS == 0:
+            sweep(self.server_state.connections)
+        return await super().on_tick(counter)
 
-def shortcut(generate: Application, api: Application) -> Application:
-    """`api`, but requests for pictures go straight to `generate`, past the framework's seven layers.
+
+def sweep(connections: Collection[Any]) -> None:
+    """Close those of clients that are too slow."""
+    for protocol in list(connections):
+        protocol.check(protocol.loop.time())
+
+
+def shortcut(endpoints: Mapping[tuple[str, str], Application], api: Application) -> Application:
+    """`api`, but what stands in `endpoints` by (method, path) goes straight there, past the framework's seven layers.
 
     A HEAD is passed on as a GET: uvicorn, which still knows, leaves out the body.
     """
@@ -87,8 +197,7 @@ def shortcut(generate: Application, api: Application) -> Application:
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET"}
-        direct = scope["path"] == "/generate" and scope["method"] in ("POST", "GET")
-        await (generate if direct else api)(scope, receive, send)
+        await endpoints.get((scope["method"], scope["path"]), api)(scope, receive, send)
 
     return application
 
@@ -99,6 +208,7 @@ def build_front(app: Application, keep_alive_seconds: int) -> Front:
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     config = uvicorn.Config(
         app,
+        interface="asgi3",
         http=Protocol,
         ws="none",
         lifespan="off",

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from server.schedule.admission import Refused
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -75,6 +79,12 @@ def head_too_large(limit: int) -> Problem:
     return Problem(431, "head-too-large", "The headers are too large", detail)
 
 
+def too_slow(what: str, seconds: float) -> Problem:
+    """408: the client did not send its request in time."""
+    detail = f"the request's {what} was not here within {seconds:g} s of its first byte"
+    return Problem(408, "request-too-slow", "The request came too slowly", detail)
+
+
 def unsupported_type(content_type: str) -> Problem:
     """415: a body that is not JSON."""
     return Problem(
@@ -86,21 +96,51 @@ def unsupported_type(content_type: str) -> Problem:
     )
 
 
-def queue_full(max_waiting: int, retry_after: int) -> Problem:
-    """429: no room; `retry_after` is in seconds."""
-    return Problem(
-        429,
-        "queue-full",
-        "The server is at its limit",
-        f"{max_waiting} requests are waiting, which is the limit; try again in {retry_after} s",
-        {"retry_after": retry_after},
-        [(b"retry-after", str(retry_after).encode())],
-    )
+def refused(admission: Refused, deadline: float | None) -> Problem:
+    """429 with Retry-After: there is no room, or it would be too late; 422 for a deadline that can never be met.
+
+    `deadline` is what the client gave, in seconds.
+    """
+    if admission.retry_after is None:
+        asked = 1000 * (deadline or 0.0)
+        detail = f"deadline_ms={asked:g} is less than the work takes on an idle server; give more time or fewer steps"
+        return invalid([{"field": "deadline_ms", "value": f"{asked:g}", "detail": detail}])
+    wait, after = admission.predicted_wait, admission.retry_after
+    if admission.reason == "deadline":
+        limit = "the default deadline" if deadline is None else f"deadline_ms={1000 * deadline:g}"
+        text = f"the wait is {wait:.3g} s now, too long for {limit}"
+        kind = "too-late"
+    else:
+        text = f"the queue is at its bound of {admission.reason.replace('_', '-')}"
+        kind = "queue-full"
+    return _busy(kind, f"{text}; try again in {after:.3g} s", after, {"predicted_wait_seconds": wait})
+
+
+def queue_full(detail: str) -> Problem:
+    """429: no room, found out at the queue."""
+    return _busy("queue-full", f"{detail}; try again in 1 s", 1.0, {})
+
+
+def _busy(kind: str, detail: str, retry_after: float, extra: dict[str, Any]) -> Problem:
+    """429: `retry_after` in seconds goes into the document as it is, into the header as whole seconds, at least 1."""
+    headers = [(b"retry-after", str(max(1, math.ceil(retry_after))).encode())]
+    extra = {"retry_after_seconds": retry_after, **extra}
+    return Problem(429, kind, "The server is at its limit", detail, extra, headers)
+
+
+def expired(detail: str) -> Problem:
+    """504: admitted, but its deadline passed before it was begun."""
+    return Problem(504, "deadline-passed", "The deadline passed", detail)
 
 
 def not_ready(detail: str) -> Problem:
     """503: starting, restarting its worker, or draining."""
     return Problem(503, "not-ready", "The server is not ready", detail, headers=[(b"retry-after", b"1")])
+
+
+def starting() -> Problem:
+    """503: it is not known yet what is served."""
+    return not_ready("a worker is still starting; /readyz tells when every one is ready")
 
 
 def failed(detail: str) -> Problem:

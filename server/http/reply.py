@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Hashable
 from typing import Any
 from urllib.parse import quote
 
 from server.backend.model import Model
-from server.http.ask import Plan
+from server.http.desk import Answer
+from server.http.plan import Plan, Source
 from server.http.problem import Header
-from server.jobs import Format, Layout, Result
+from server.jobs import Format
 
 MEDIA_TYPES: dict[Format, str] = {
     "png": "image/png",
@@ -20,9 +22,14 @@ MEDIA_TYPES: dict[Format, str] = {
     "json": "application/json",
 }
 
-CACHE_CONTROL = b"public, max-age=3600"
-"""For GET. An hour and not a year: the same URL shows another image after another bundle took the name's place. Asking
-again with the ETag costs no network evaluation."""
+_CACHE: dict[Source, bytes] = {"cache": b"hit", "joined": b"joined", "run": b"miss"}
+
+_TIMING = b"queue;dur=%.3f, network;dur=%.3f, decode;dur=%.3f, encode;dur=%.3f, total;dur=%.3f"
+
+CACHE_CONTROL = b"max-age=3600"
+"""For GET. Not `public`: a shared cache must not give one key's answer to who has none. An hour and not a year: the
+same URL shows another image after another bundle took the name's place. Asking again with the ETag costs no network
+evaluation."""
 
 
 def wants_json(accept: str, n: int, format: Format) -> bool:
@@ -57,15 +64,12 @@ def _weights(accept: str) -> dict[str, float]:
     return weights
 
 
-def etag(plan: Plan, layout: Layout, model: Model) -> bytes:
-    """The ETag of an answer, known before the work: all that its bytes depend on.
+def etag(key: Hashable, model: Model) -> bytes:
+    """The ETag of the answer with this `Plan.key`, known before the work.
 
     Weak where the bits of a row depend on its batch.
     """
-    # Field by field: a Plan also holds its Model, with the seconds that this start of the worker took.
-    fields = (plan.seed, plan.n, plan.label, plan.steps, plan.guidance, plan.format)
-    text = repr((model.fingerprint, layout, fields))
-    strong = f'"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}"'
+    strong = f'"{hashlib.blake2b(repr(key).encode(), digest_size=16).hexdigest()}"'
     return (strong if model.deterministic else f"W/{strong}").encode()
 
 
@@ -75,56 +79,97 @@ def matches(if_none_match: str, tag: bytes) -> bool:
     return any(part.strip().removeprefix("W/") in (mine, "*") for part in if_none_match.split(","))
 
 
-def used(plan: Plan, labels: list[int], model: Model) -> list[Header]:
-    """Headers that say what was used: with them the same bytes can be asked for again."""
-    names = [_label(label, model) for label in labels]
+def used(plan: Plan, answer: Answer) -> list[Header]:
+    """Headers that say what was used and where the answer is from: with them the same bytes can be asked for again."""
+    model, labels = plan.model, answer.result.labels
     headers = [
         (b"longjump-model", model.name.encode()),
         (b"longjump-seed", str(plan.seed).encode()),
-        (b"longjump-label", ",".join(str(index) for index, _ in names).encode()),
-        (b"longjump-steps", str(plan.steps).encode()),
-        (b"longjump-guidance", f"{1.0 if plan.guidance is None else plan.guidance:.15g}".encode()),
+        (b"longjump-label", ",".join(label_text(label, model) for label in labels).encode()),
+        (b"longjump-steps", str(answer.steps).encode()),
+        (b"longjump-guidance", f"{_guidance(plan):.15g}".encode()),
         (b"longjump-fingerprint", model.fingerprint.encode()),
+        (b"longjump-cache", _CACHE[answer.source]),
     ]
-    if len(names) == 1:
+    if plan.vary is not None:
+        headers.append((b"longjump-strength", f"{plan.vary.strength:.15g}".encode()))
+    if plan.path is not None:
+        headers.append((b"longjump-seed-to", str(plan.path.seed).encode()))
+    if len(labels) == 1:
         # Percent-encoded, because a name may be any text and a header may not.
-        headers.append((b"longjump-label-name", quote(names[0][1], safe=" ").encode()))
+        headers.append((b"longjump-label-name", quote(model.manifest.label_name(labels[0]), safe=" ").encode()))
     return headers
 
 
-def server_timing(result: Result) -> Header:
-    """The Server-Timing header, in milliseconds."""
-    stages = vars(result.stages).items()
-    return (b"server-timing", ", ".join(f"{name};dur={1000 * seconds:.3f}" for name, seconds in stages).encode())
+def label_text(label: int, model: Model) -> str:
+    """A label as a field's value: its index, or none.
+
+    A name wins over an index written the same way (`Manifest.find_label`), so an index that is the name of another
+    class gets zeros in front until it is nobody's name.
+    """
+    if label == model.manifest.null_label:
+        return "none"
+    text, names = str(label), model.manifest.labels
+    while text in names and names[label] != text:
+        text = "0" + text
+    return text
 
 
-def document(plan: Plan, result: Result, model: Model) -> bytes:
-    """A JSON reply: all that was used and, for each image, its seed, label and base64 bytes; or the points."""
-    about: dict[str, Any] = {
-        "model": model.name,
-        "steps": plan.steps,
-        "guidance": 1.0 if plan.guidance is None else plan.guidance,
-        "fingerprint": model.fingerprint,
+def server_timing(answer: Answer, seconds: float) -> Header:
+    """The Server-Timing header, in milliseconds; `seconds` in all."""
+    if answer.source == "cache":
+        return (b"server-timing", b"cache;desc=hit, total;dur=%.3f" % (1000 * seconds))
+    stages = answer.result.stages
+    numbers = (stages.queue, stages.network, stages.decode, stages.encode, seconds)
+    return (b"server-timing", _TIMING % tuple(1000 * number for number in numbers))
+
+
+def about(plan: Plan, steps: int) -> dict[str, Any]:
+    """What all images of a JSON reply have in common."""
+    strength = {} if plan.vary is None else {"strength": plan.vary.strength}
+    return {
+        **strength,
+        "model": plan.model.name,
+        "steps": steps,
+        "guidance": _guidance(plan),
+        "fingerprint": plan.model.fingerprint,
         "format": plan.format,
         "media_type": MEDIA_TYPES[plan.format],
     }
-    items = [
-        {"seed": plan.seed + i, "label": index, "label_name": name}
-        for i, (index, name) in enumerate(_label(label, model) for label in result.labels)
-    ]
+
+
+def sample(seed: int, label: int, model: Model) -> dict[str, Any]:
+    """What a JSON reply says about one image."""
+    index, name = label_of(label, model)
+    return {"seed": seed, "label": index, "label_name": name}
+
+
+def label_of(label: int, model: Model) -> tuple[int | str, str]:
+    """(index or none, name) of a label, for JSON, where an index is a number and cannot be a name."""
+    name = model.manifest.label_name(label)
+    return (name if label == model.manifest.null_label else label), name
+
+
+def document(plan: Plan, answer: Answer) -> bytes:
+    """A JSON reply: all that was used and, for each image, its seed, label and base64 bytes; or the points."""
+    common, result, path = about(plan, answer.steps), answer.result, plan.path
+    if path is None:
+        items = [sample(plan.seed + i, label, plan.model) for i, label in enumerate(result.labels)]
+    else:
+        seeds = (plan.seed, path.seed)
+        common["from"], common["to"] = (sample(*end, plan.model) for end in zip(seeds, result.labels, strict=True))
+        items = [{"at": i / (plan.n - 1)} for i in range(plan.n)]
     if plan.format == "json":
         # The blob is the text of the list of points already.
-        return b'%s, "samples": %s, "points": %s}' % (_open(about), json.dumps(items).encode(), result.blobs[0])
+        return b'%s, "samples": %s, "points": %s}' % (_open(common), json.dumps(items).encode(), result.blobs[0])
     images = (b'%s, "base64": "%s"}' % (_open(item), blob) for item, blob in zip(items, result.blobs, strict=True))
-    return b'%s, "images": [%s]}' % (_open(about), b", ".join(images))
+    return b'%s, "images": [%s]}' % (_open(common), b", ".join(images))
+
+
+def _guidance(plan: Plan) -> float:
+    return 1.0 if plan.guidance is None else plan.guidance
 
 
 def _open(members: dict[str, Any]) -> bytes:
     """A JSON object without its closing brace."""
     return json.dumps(members).encode()[:-1]
-
-
-def _label(label: int, model: Model) -> tuple[int | str, str]:
-    """(index or none, name) of a label."""
-    name = model.manifest.label_name(label)
-    return (name if label == model.manifest.null_label else label), name

@@ -1,15 +1,24 @@
-"""What /metrics says, in a registry of its own (nothing of the Python process unless asked for)."""
+"""What /metrics says, in a registry of its own (nothing of the Python process).
+
+Events are methods here, named for what happened; who sees it happen calls them, in the API process's event loop. What
+can be read at any time (backlog, workers, costs) is read when somebody looks: `server.observe.gauges`.
+
+Every label takes few values: endpoints, step counts that a served model has, codes, names of served bundles and the
+words in this file. Nothing that a client made up becomes a label.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 
-from server.jobs import Stages
+from server.observe.gauges import CacheGauges, LineGauges
 
 if TYPE_CHECKING:
     from server.backend.lines import Lines
+    from server.http.plan import Account
+    from server.observe.gauges import Sized
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -18,86 +27,147 @@ SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2,
 
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 
-REFUSED_STEPS = "none"
-"""The `steps` of requests refused before theirs were settled; the label stays bounded."""
+UNSETTLED = "none"
+"""The `steps` of requests that were answered before theirs were settled."""
+
+OK = 200
+
+EXPIRED = 504
+"""The status of a request that was admitted and whose deadline passed before it was begun."""
+
+Outcome = Literal["hit", "joined", "miss", "bypass"]
+CancelStage = Literal["waiting", "running"]
+_OUTCOMES: tuple[Outcome, ...] = ("hit", "joined", "miss", "bypass")
+_CANCEL_STAGES: tuple[CancelStage, ...] = ("waiting", "running")
+
+Family = TypeVar("Family", Counter, Histogram)
 
 
 class Metrics:
-    """All series of one server."""
+    """All series of one server. It is the `Observer` of `server.http.desk`, and more."""
 
     def __init__(self) -> None:
         disable_created_metrics()
-        self.registry = registry = CollectorRegistry()
-        self._requests = Counter(
-            "longjump_requests_total", "Requests to /generate answered.", ["steps", "code"], registry=registry
+        self.registry = CollectorRegistry()
+        counter, histogram = self._counter, self._histogram
+        self._requests = counter("requests_total", "Requests for pictures answered.", "endpoint", "steps", "code")
+        self._request_seconds = histogram(
+            "request_seconds",
+            "From a request's header to its last byte handed over, of those that got their picture.",
+            SECONDS,
+            "endpoint",
+            "steps",
         )
-        self._request_seconds = Histogram(
-            "longjump_request_seconds",
-            "From a request's header to its last byte handed over.",
-            ["steps"],
-            buckets=SECONDS,
-            registry=registry,
+        self._first_image = histogram(
+            "first_image_seconds",
+            "From a streaming request's header to its first picture; steps are those of the last.",
+            SECONDS,
+            "steps",
         )
-        stage = Histogram(
-            "longjump_stage_seconds",
-            "Time of an answered request in queue, network, decode and encode.",
-            ["stage"],
-            buckets=SECONDS,
-            registry=registry,
+        self._stage_seconds = histogram(
+            "stage_seconds", "Time of a request in queue, network, decode and encode.", SECONDS, "stage", "steps"
         )
-        self._stages = {name: stage.labels(name) for name in Stages.__dataclass_fields__}
-        self._tick_rows = Histogram(
-            "longjump_tick_rows", "Rows that shared one network evaluation.", buckets=ROWS, registry=registry
+        self._tick_rows = histogram("tick_rows", "Rows of requests that shared one network evaluation.", ROWS).child()
+        self._tick_seconds = histogram(
+            "tick_seconds", "One tick: noise, network evaluation, sampler step.", SECONDS
+        ).child()
+        self._padding = counter("tick_padding_rows_total", "Rows evaluated only to fill up a batch.").child()
+        self._row_steps = counter("row_steps_total", "Network evaluations of one row that were run.").child()
+        self._refused = counter("rejected_total", "Requests refused, by reason.", "reason")
+        self._cancelled = counter("cancelled_total", "Work dropped because its client left; where it was.", "stage")
+        missed = counter(
+            "deadline_missed_total",
+            "Admitted requests not answered in time: expired (dropped unrun) or late.",
+            "outcome",
         )
-        self._tick_seconds = Histogram(
-            "longjump_tick_seconds",
-            "One tick: noise, network evaluation, sampler step.",
-            buckets=SECONDS,
-            registry=registry,
+        self._reduced = counter(
+            "steps_reduced_total", "Requests with steps=auto that got others than the best; what they got.", "steps"
         )
-        # `labels` of the library costs more than the count itself; the pairs are few.
-        self._counted: dict[tuple[str, int], Counter] = {}
-        self._timed: dict[str, Histogram] = {}
+        self._looked_up = counter("cache_requests_total", "What the response cache had, by outcome.", "outcome")
+        self._hit_bytes = counter("cache_hit_bytes_total", "Bytes answered from the response cache.").child()
+        self._restarts = counter("worker_restarts_total", "Workers replaced after death.", "model")
+        # So that a rate can be taken from the first event on, and a dashboard shows 0 instead of nothing.
+        for outcome in _OUTCOMES:
+            self._looked_up.child(outcome)
+        for stage in _CANCEL_STAGES:
+            self._cancelled.child(stage)
+        self._late, self._expired = missed.child("late"), missed.child("expired")
 
     def watch(self, lines: Lines) -> None:
-        """Add the gauges, which are read when somebody looks."""
-        queues = [line.queue for line in lines.lines]
-        for name, text, read in (
-            ("longjump_waiting", "Requests in the queues.", lambda: sum(queue.waiting for queue in queues)),
-            ("longjump_running", "Requests with a worker.", lambda: sum(queue.running for queue in queues)),
-            (
-                "longjump_row_steps",
-                "Row-steps of all requests waiting and running.",
-                lambda: sum(queue.row_steps for queue in queues),
-            ),
-            ("longjump_worker_up", "1 while every bundle has a warm worker.", lambda: lines.up),
-        ):
-            Gauge(name, text, registry=self.registry).set_function(read)
-        restarts = Counter("longjump_worker_restarts_total", "Workers replaced after death.", registry=self.registry)
-        for line in lines.lines:
-            line.supervisor.on_restart = restarts.inc
+        """Show what `lines` are like whenever somebody looks: backlog, workers, engines and their costs."""
+        self.registry.register(LineGauges(lines))
 
-    def ticked(self, rows: int, seconds: float) -> None:
-        """A worker ran a tick."""
+    def watch_cache(self, cache: Sized) -> None:
+        """Show the size of the response cache whenever somebody looks."""
+        self.registry.register(CacheGauges(cache))
+
+    def ticked(self, rows: int, seconds: float, padding: int = 0) -> None:
+        """A worker ran a tick of `rows` rows of requests and `padding` rows of nobody, in `seconds`."""
         self._tick_rows.observe(rows)
         self._tick_seconds.observe(seconds)
+        self._row_steps.inc(rows)
+        if padding:
+            self._padding.inc(padding)
 
-    def answered(self, steps: int | None, code: int, seconds: float, stages: Stages | None) -> None:
-        """A request to /generate was answered; `steps` None: refused before they were settled."""
-        text = REFUSED_STEPS if steps is None else str(steps)
-        counter = self._counted.get((text, code))
-        if counter is None:
-            counter = self._counted[text, code] = self._requests.labels(text, code)
-        counter.inc()
-        if stages is None:
-            return
-        histogram = self._timed.get(text)
-        if histogram is None:
-            histogram = self._timed[text] = self._request_seconds.labels(text)
-        histogram.observe(seconds)
-        for name, value in vars(stages).items():
-            self._stages[name].observe(value)
+    def answered(self, account: Account, seconds: float) -> None:
+        """A request for pictures was answered, however, `seconds` after it arrived."""
+        steps = UNSETTLED if account.steps is None else str(account.steps)
+        self._requests.child(account.endpoint, steps, str(account.status)).inc()
+        if account.status == OK:
+            self._request_seconds.child(account.endpoint, steps).observe(seconds)
+            if account.deadline is not None and seconds > account.deadline:
+                self._late.inc()
+            if account.first_image is not None:
+                self._first_image.child(steps).observe(account.first_image)
+            if account.stages is not None:
+                for name, value in vars(account.stages).items():
+                    self._stage_seconds.child(name, steps).observe(value)
+        elif account.status == EXPIRED:
+            self._expired.inc()
+
+    def looked_up(self, outcome: Outcome, size: int) -> None:
+        """The response cache was asked (bypass: it was not). `size` is of a hit, in bytes."""
+        self._looked_up.child(outcome).inc()
+        if outcome == "hit":
+            self._hit_bytes.inc(size)
+
+    def refused(self, reason: str) -> None:
+        """A request was refused (401, 403, 429, 503, 504); `reason` is one of a few words of ours."""
+        self._refused.child(reason).inc()
+
+    def cancelled(self, stage: CancelStage) -> None:
+        """The last client of some work left, and the work was dropped."""
+        self._cancelled.child(stage).inc()
+
+    def reduced(self, best: int, steps: int) -> None:
+        """`steps=auto` took other steps than the best."""
+        self._reduced.child(str(steps)).inc()
+
+    def restarted(self, model: str) -> None:
+        """A worker of the bundle called `model` died and is being replaced."""
+        self._restarts.child(model).inc()
 
     def text(self) -> bytes:
-        """The page."""
+        """The page, in Prometheus's text format."""
         return generate_latest(self.registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> _Children[Counter]:
+        return _Children(Counter(f"longjump_{name}", text, labels, registry=self.registry))
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> _Children[Histogram]:
+        return _Children(Histogram(f"longjump_{name}", text, labels, buckets=buckets, registry=self.registry))
+
+
+class _Children(Generic[Family]):
+    """The children of a family. Looking one up in the library costs several times the count itself; they are few."""
+
+    def __init__(self, parent: Family) -> None:
+        self._parent: Any = parent
+        self._children: dict[tuple[str, ...], Family] = {}
+
+    def child(self, *labels: str) -> Family:
+        """The child with these values of its labels; of a family without labels, itself."""
+        found = self._children.get(labels)
+        if found is None:
+            found = self._children[labels] = self._parent.labels(*labels) if labels else self._parent
+        return found

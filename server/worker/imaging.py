@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.runtime.engines import Engine
-from export.runtime.images import encode, encode_npy, tile
+from export.runtime.images import encode, encode_animation, encode_npy, tile
 from server.jobs import Job
 
 DECODE_ROWS = 16
@@ -34,8 +34,11 @@ def write(job: Job, shown: NDArray[np.generic]) -> list[bytes]:
     """The blobs of a reply (see Layout) from what a request shows: images [n, H, W, 3] or points [n, D].
 
     `whole` is one image or a grid of them, one .npy file, or the text of a JSON list of points. ValueError for points
-    that JSON cannot say (NaN, infinity).
+    that JSON cannot say (NaN, infinity), and for an animation in a format that has none.
     """
+    if job.layout == "animation":
+        frames = shown.astype(np.uint8, copy=False)
+        return [encode_animation(frames, job.format, job.frame_ms, job.quality)]
     if job.layout == "each":
         return [base64.b64encode(_file(job, shown[i : i + 1])) for i in range(len(shown))]
     return [_file(job, shown)]
@@ -51,4 +54,4 @@ def _file(job: Job, shown: NDArray[np.generic]) -> bytes:
     if job.format == "npy":
         return encode_npy(shown[0] if len(shown) == 1 else shown)
     image = shown.astype(np.uint8, copy=False)
-    return encode(image[0] if len(image) == 1 else tile(image), job.format)
+    return encode(image[0] if len(image) == 1 else tile(image), job.format, job.quality)

@@ -1,8 +1,8 @@
 """The worker process: owns the engine, turns jobs into encoded bytes, and lives as long as its socket.
 
 One thread owns the device. Between ticks it reads what has arrived; when there is nothing to do it sleeps in recv, so
-an idle request is taken up without a hop between threads. Finished requests are decoded and encoded in a small pool
-while the next tick runs; a lone image is written on the spot, which is quicker than handing it over.
+an idle request is taken up without a hop between threads. Finished requests are decoded and encoded beside the next
+tick; a lone image is written on the spot, which is quicker than handing it over.
 
 Started by `server.backend.supervisor` with a socket in --fd. When the other end goes away, for whatever reason, it
 exits.
@@ -26,38 +26,43 @@ import sys  # noqa: E402
 import threading  # noqa: E402
 from collections import deque  # noqa: E402
 from collections.abc import Callable, Sequence  # noqa: E402
-from concurrent.futures import ThreadPoolExecutor  # noqa: E402
+from pathlib import Path  # noqa: E402
 from typing import Any, NoReturn  # noqa: E402
 
 from export.runtime.bundle import Bundle, open_bundle  # noqa: E402
+from export.runtime.cores import available_cores  # noqa: E402
 from export.runtime.engines import Engine, open_engine  # noqa: E402
 from server.jobs import Job  # noqa: E402
+from server.schedule.costs import Costs  # noqa: E402
 from server.wire import Frames, pack  # noqa: E402
-from server.worker.imaging import decode, write  # noqa: E402
-from server.worker.ticks import Finished, Ticks  # noqa: E402
+from server.worker.cost_cache import CostCache, default_folder, measure  # noqa: E402
+from server.worker.ticks import Tick, Ticks  # noqa: E402
+from server.worker.writers import Writers  # noqa: E402
 
 IMPORTED = time.monotonic()
-
-WRITERS = 2
-"""Threads that decode and encode."""
 
 READ_BYTES = 2**18
 
 MAX_TICK_LOG = 4096
-"""Ticks that one reply tells of at most; older ones are in no metric."""
+"""Ticks that one frame tells of at most; older ones are in no metric."""
+
+SAVE_SECONDS = 60.0
+"""Between two writings of the cost cache."""
 
 EngineOpener = Callable[[Bundle, int | None], Engine]
 
 
 class Worker:
-    """Runs the jobs that come over `sock` on `engine`, at most `max_rows` rows in a tick."""
+    """Runs the jobs that come over `sock` on `engine`, in ticks whose size `costs` gives."""
 
-    def __init__(self, engine: Engine, sock: socket.socket, max_rows: int) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, sock: socket.socket, costs: Costs, save: Callable[[Costs], None]) -> None:
+        """`save` is called with the costs now and then, in a thread of the writers."""
         self._socket = sock
         self._frames = Frames()
-        self._ticks = Ticks(engine, max_rows)
-        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="write")
+        self._costs = costs
+        self._save = save
+        self._ticks = Ticks(engine, costs)
+        self._writers = Writers(engine, self._send, self._send_failure)
         self._sending = threading.Lock()
         # A deque, because one thread adds while another takes out. Told with replies, so it needs a bound: clients may
         # all go away before theirs.
@@ -65,17 +70,27 @@ class Worker:
 
     def run(self) -> None:
         """Serve until the other end closes the socket."""
+        saved = time.monotonic()
         while self._read(wait=not self._ticks):
             if not self._ticks:
                 continue
-            tick = self._ticks.run()
-            self._tick_log.append((tick.rows, tick.seconds))
-            for job, error in tick.failed:
-                self._send_failure(job, error)
-            if len(tick.finished) == 1 and tick.finished[0].job.n == 1 and not self._ticks:
-                self._reply(tick.finished)
-            elif tick.finished:
-                self._writers.submit(self._reply, tick.finished)
+            self._leave(self._ticks.run())
+            now = time.monotonic()
+            if now - saved > SAVE_SECONDS:
+                saved = now
+                self._writers.beside(self._save, self._costs)
+
+    def _leave(self, tick: Tick) -> None:
+        """Send on its way what a tick brought to an end."""
+        self._tick_log.extend(tick.costs)
+        for job in tick.expired:
+            self._send({"op": "expired", "id": job.id})
+        for job, error in tick.failed:
+            self._send_failure(job, error)
+        if tick.parts:
+            self._writers.show(tick.parts)
+        if tick.finished:
+            self._writers.write(tick.finished, idle=not self._ticks)
 
     def _read(self, wait: bool) -> bool:
         """Take in what has arrived, after waiting for something if `wait`; False at the end of the stream."""
@@ -89,33 +104,25 @@ class Worker:
                 return False
             if not data:
                 return False
-            for header, _ in self._frames.feed(data):
-                if header["op"] == "job":
-                    self._ticks.add(Job.from_header(header))
-                else:
-                    self._ticks.cancel(header["id"])
+            for header, blobs in self._frames.feed(data):
+                self._take(header, blobs)
             if len(data) < READ_BYTES:
                 return True
             flags = socket.MSG_DONTWAIT
 
-    def _reply(self, finished: list[Finished]) -> None:
-        """Decode the requests together, then encode and send each."""
-        try:
-            start = time.monotonic()
-            shown = decode(self._engine, [done.z for done in finished])
-            decode_seconds = time.monotonic() - start
-        except Exception as error:
-            for done in finished:
-                self._send_failure(done.job, error)
-            return
-        for done, pictures in zip(finished, shown, strict=True):
-            start = time.monotonic()
-            try:
-                blobs = write(done.job, pictures)
-                stages = [done.queue, done.network, decode_seconds, time.monotonic() - start]
-                self._send({"op": "done", "id": done.job.id, "labels": done.labels, "stages": stages}, blobs)
-            except Exception as error:
-                self._send_failure(done.job, error)
+    def _take(self, header: dict[str, Any], blobs: list[bytes]) -> None:
+        match header["op"]:
+            case "job":
+                job = Job.from_frame(header, blobs)
+                try:
+                    self._ticks.add(job)
+                except Exception as error:
+                    self._send_failure(job, error)
+            case "cancel":
+                self._ticks.cancel(header["id"])
+                self._writers.cancel(header["id"])
+            case "ping":
+                self._send({"op": "pong"})
 
     def _send_failure(self, job: Job, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"
@@ -141,11 +148,13 @@ def main(argv: Sequence[str] | None = None, opener: EngineOpener = open_engine) 
     parser.add_argument("--bundle", required=True)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--max-rows", type=int, required=True)
+    parser.add_argument("--cost-cache", type=Path, default=default_folder())
     args = parser.parse_args(argv)
     # Ctrl-C and a service manager signal the whole group. The API process drains; until it closes the socket, we work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sock = socket.socket(fileno=args.fd)
+    threads = args.threads or available_cores()
     marks = [time.monotonic()]
     try:
         bundle = open_bundle(args.bundle)
@@ -153,6 +162,11 @@ def main(argv: Sequence[str] | None = None, opener: EngineOpener = open_engine) 
         engine = opener(bundle, args.threads)
         marks.append(time.monotonic())
         engine.warm()
+        cache = CostCache(args.cost_cache, engine.fingerprint, threads)
+        costs = cache.load(args.max_rows)
+        if costs is None:
+            costs = measure(engine, args.max_rows)
+            cache.save(costs)
         marks.append(time.monotonic())
     except (ValueError, OSError, ModuleNotFoundError) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
@@ -166,13 +180,16 @@ def main(argv: Sequence[str] | None = None, opener: EngineOpener = open_engine) 
         "fingerprint": engine.fingerprint,
         "started": STARTED,
         "startup": {"imports": IMPORTED - STARTED, "bundle": opened, "engine": loaded, "warm": warmed},
+        "costs": costs.to_dict(),
+        "threads": threads,
     }
     try:
         sock.sendall(pack(hello))
     except ConnectionError:
         return 0
     gc.freeze()  # what is loaded stays: the collector need not walk through it in the middle of a tick
-    Worker(engine, sock, args.max_rows).run()
+    Worker(engine, sock, costs, cache.save).run()
+    cache.save(costs)
     return 0
 
 

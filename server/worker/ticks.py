@@ -1,7 +1,8 @@
 """Rows -> ticks: every unfinished row of every request, and one network evaluation at a time for some of them.
 
-The mechanism only: which rows a tick takes is decided by a policy (`server.schedule.policy`), what a step does by the
-sampler that the whole project shares (`export.runtime.sampler`). A row's arithmetic never depends on its neighbours.
+The mechanism only: which rows a tick takes is decided by the policy (`server.schedule.policy`), how many by what ticks
+cost (`server.schedule.costs`), what a step does by the sampler that the whole project shares
+(`export.runtime.sampler`). A row's arithmetic never depends on its neighbours.
 """
 
 from __future__ import annotations
@@ -14,11 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.runtime.engines import Engine
-from export.runtime.grids import Grid
-from export.runtime.noise import INITIAL_STEP, draw_label, normal
-from export.runtime.sampler import advance
+from export.runtime.sampler import advance, heading
 from server.jobs import Job
-from server.schedule.policy import Policy, Row, State, first_come
+from server.schedule.costs import Costs
+from server.schedule.policy import Row, Shares, State, pick
+from server.worker.request import Request
+
+KNEE_TICKS = 16
+"""Ticks between two looks at the knee: costs move slowly, and fitting them is work."""
+
+EXPLORING_TICKS = 256
+"""One tick in so many may take twice the knee: else a larger tick that was once measured too slow stays so for ever."""
 
 
 @dataclass(frozen=True)
@@ -36,68 +43,80 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What a request with `every_step` is heading for after some of its steps."""
+
+    job: Job
+    step: int
+    """Steps taken."""
+    z: NDArray[np.float32]
+    """[1, *z_shape], at t = 0."""
+
+
+@dataclass(frozen=True)
 class Tick:
     """What one tick did."""
 
     rows: int
+    """Rows of the network evaluation; 0 if all that was there had expired."""
     seconds: float
     finished: list[Finished] = field(default_factory=list)
     failed: list[tuple[Job, Exception]] = field(default_factory=list)
-
-
-@dataclass
-class _Request:
-    job: Job
-    grid: Grid
-    labels: list[int]
-    z: NDArray[np.float32]
-    """[n, *z_shape]: each sample where it is now; undefined before its first step."""
-    left: int
-    queue: float | None = None
-    network: float = 0.0
+    expired: list[Job] = field(default_factory=list)
+    """Dropped unrun: their deadline passed before their first tick."""
+    parts: list[Seen] = field(default_factory=list)
+    costs: list[tuple[int, float]] = field(default_factory=list)
+    """(rows, seconds) of ticks, this one or earlier, whose whole cost is now known: from a tick's start to the next
+    one's while there was work, so that what happens between ticks is counted too."""
 
 
 class Ticks:
     """The unfinished rows of one engine. Not thread-safe: one thread owns it, as one thread owns the device."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        max_rows: int,
-        policy: Policy = first_come,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, engine: Engine, costs: Costs, clock: Callable[[], float] = time.monotonic) -> None:
+        """A tick takes up to `costs.knee` rows; `costs` is refined with every tick. `clock` is that of Job.arrival."""
         self._engine = engine
-        self._max_rows = max_rows
-        self._policy = policy
+        self._costs = costs
         self._clock = clock
+        self._shares = Shares()
         manifest = engine.manifest
         self._z_shape = tuple(manifest.z_shape)
-        self._null_label = manifest.null_label
         self._with_guidance = manifest.guidance is not None
         self._grids = {steps: manifest.grid(steps) for steps in manifest.steps}
-        self._requests: dict[int, _Request] = {}
+        self._requests: dict[int, Request] = {}
         self._rows: dict[tuple[int, int], Row] = {}
+        self._unrun: dict[int, float] = {}  # the deadlines of requests that have had no tick
+        self._count = 0
+        self._knee, self._calm = costs.knee, costs.calm_rows
+        self._last: tuple[int, float, float] | None = None  # rows, start, end of a tick that another is to follow
+        self._settled: list[tuple[int, float]] = []
 
     def __len__(self) -> int:
         """Unfinished rows."""
         return len(self._rows)
 
     def add(self, job: Job) -> None:
-        """Take in the rows of a job, behind all others."""
-        drawn = job.label is None
-        labels = [draw_label(job.seed + i, self._null_label) if drawn else job.label for i in range(job.n)]
-        z = np.empty((job.n, *self._z_shape), dtype=np.float32)
-        self._requests[job.id] = _Request(job, self._grids[job.steps], labels, z, job.n)  # type: ignore[arg-type]
-        for index in range(job.n):
-            self._rows[job.id, index] = Row(job.id, index, job.arrival, job.steps, 0)
+        """Take in the rows of a job. ValueError for one that this engine cannot run."""
+        request = Request(job, self._engine.manifest, self._grids.get(job.steps))
+        self._requests[job.id] = request
+        self._unrun[job.id] = job.deadline
+        self._shares.arrive(job.client)
+        for sample in range(job.n):
+            width = 1 if job.path is None else len(request.sample_labels(sample))
+            self._rows[job.id, sample] = Row(
+                job.id, sample, job.client, job.priority, job.arrival, job.due, job.deadline, job.steps, 0, width
+            )
 
     def cancel(self, job_id: int) -> None:
         """Drop the rows of a job; they are in no later tick. Unknown and finished jobs are ignored."""
-        request = self._requests.pop(job_id, None)
-        if request is not None:
-            for index in range(request.job.n):
-                self._rows.pop((job_id, index), None)
+        request = self._requests.get(job_id)
+        if request is None:
+            return
+        for sample in range(request.job.n):
+            self._rows.pop((job_id, sample), None)
+        self._leave(request)
+        if not self._rows and self._last is not None:
+            self._settle(self._last[2])
 
     def run(self) -> Tick:
         """Run one tick over the rows that the policy picks. Call only while there are rows.
@@ -106,20 +125,26 @@ class Ticks:
         themselves fail.
         """
         start = self._clock()
-        picked = self._policy(State(self._rows.values(), self._max_rows), start)
+        expired = self._expire(start)
+        if not self._rows:
+            return Tick(0, 0.0, expired=expired, costs=self._take_settled())
+        self._settle(start)
+        max_rows, calm_rows = self._sizes()
+        picked = pick(State(self._rows.values(), max_rows, self._shares, calm_rows), start)
         failed: list[tuple[Job, Exception]] = []
         by_request: dict[int, list[Row]] = {}
         for row in picked:
             by_request.setdefault(row.request, []).append(row)
+        seen: list[Seen] = []
         try:
-            ended = [(picked, self._step(picked))]
+            ended = [(picked, self._step(picked, seen))]
         except Exception as error:
             ended = []
             for rows in by_request.values():
                 try:
                     if len(by_request) == 1:
                         raise error
-                    ended.append((rows, self._step(rows)))
+                    ended.append((rows, self._step(rows, seen)))
                 except Exception as own:
                     failed.append((self._requests[rows[0].request].job, own))
         now = self._clock()
@@ -129,41 +154,97 @@ class Ticks:
             request = self._requests[job_id]
             if request.queue is None:
                 request.queue = start - request.job.arrival
+                self._unrun.pop(job_id, None)
             request.network += now - start
         finished = [done for rows, z in ended for done in self._arrive(rows, z)]
-        return Tick(len(picked), now - start, finished, failed)
+        width = sum([row.width for row in picked])
+        if not failed:
+            self._last = (width, start, now)
+            if not self._rows:
+                self._settle(now)
+        return Tick(width, now - start, finished, failed, expired, seen, self._take_settled())
 
-    def _step(self, rows: Sequence[Row]) -> NDArray[np.float32]:
-        """One sampler step of each row by one network evaluation; changes nothing, so it may be repeated."""
-        count = len(rows)
-        z = np.empty((count, *self._z_shape), dtype=np.float32)
-        t, s, a, b = numbers = np.empty((4, count), dtype=np.float32)
-        labels = np.empty(count, dtype=np.int64)
-        guidance = np.empty(count, dtype=np.float32) if self._with_guidance else None
-        for i, row in enumerate(rows):
-            request = self._requests[row.request]
-            numbers[:, i] = request.grid[row.done]
-            labels[i] = request.labels[row.sample]
-            if guidance is not None:
-                guidance[i] = request.job.guidance
+    def _sizes(self) -> tuple[int, int | None]:
+        """Rows that the next tick takes at most, and those that it takes at most while little waits."""
+        self._count += 1
+        if self._count % KNEE_TICKS == 0 or self._count < KNEE_TICKS:
+            self._knee, self._calm = self._costs.knee, self._costs.calm_rows
+        if self._count % EXPLORING_TICKS == 0:
+            return min(2 * self._knee, self._costs.max_rows), None
+        return self._knee, self._calm
+
+    def _expire(self, now: float) -> list[Job]:
+        """Take out the requests whose deadline has passed before any of their rows ran."""
+        late = [job_id for job_id, deadline in self._unrun.items() if deadline < now]
+        jobs = [self._requests[job_id].job for job_id in late]
+        for job in jobs:
+            self.cancel(job.id)
+        return jobs
+
+    def _step(self, rows: Sequence[Row], seen: list[Seen]) -> NDArray[np.float32]:
+        """One sampler step of each row by one network evaluation; adds to `seen` what requests want to see of it.
+
+        Changes nothing else, so it may be repeated.
+        """
+        requests = [self._requests[row.request] for row in rows]
+        z = np.empty((len(rows), *self._z_shape), dtype=np.float32)
+        for row, request, place in zip(rows, requests, z):
             if row.done == 0:
-                normal(request.job.seed + row.sample, INITIAL_STEP, self._z_shape, out=z[i])
+                request.start(row.sample, place)
             else:
-                z[i] = request.z[row.sample]
-        jumped = self._engine.jump(z, t, s, labels, guidance)
+                place[...] = request.z[row.sample]
+        steps = [request.grid[row.done] for row, request in zip(rows, requests)]
+        t, s, a, b = np.array(steps, dtype=np.float32).T.copy()
+        jumped = self._jump(rows, requests, z, t, s)
         noise = None
         if b.any():
             noise = np.zeros_like(z)
             for i in np.flatnonzero(b).tolist():
-                seed = self._requests[rows[i].request].job.seed + rows[i].sample
-                normal(seed, rows[i].done + 1, self._z_shape, out=noise[i])
+                requests[i].noise(rows[i].sample, rows[i].done + 1, noise[i])
+        shown = [i for i, row in enumerate(rows) if requests[i].job.every_step and row.done + 1 < row.steps]
+        if shown:
+            ahead = heading(z[shown], jumped[shown], t[shown], s[shown])
+            seen += [Seen(requests[i].job, rows[i].done + 1, ahead[k : k + 1]) for k, i in enumerate(shown)]
         return advance(jumped, a, b, noise)
+
+    def _jump(
+        self,
+        rows: Sequence[Row],
+        requests: Sequence[Request],
+        z: NDArray[np.float32],
+        t: NDArray[np.float32],
+        s: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """The jump of every row; of one between two labels, the mean of both jumps, weighted by where it is."""
+        labels: list[int] = []
+        scales: list[float | None] = []
+        places: list[int] = []
+        for i, (row, request) in enumerate(zip(rows, requests)):
+            own = request.sample_labels(row.sample)
+            labels += own
+            scales += [request.job.guidance] * len(own)
+            places += [i] * len(own)
+        guidance = np.array(scales, dtype=np.float32) if self._with_guidance else None
+        label = np.array(labels, dtype=np.int64)
+        if len(places) == len(rows):
+            return self._engine.jump(z, t, s, label, guidance)
+        both = self._engine.jump(z[places], t[places], s[places], label, guidance)
+        jumped = np.empty_like(z)
+        first = 0
+        for i, row in enumerate(rows):
+            jumped[i] = both[first]
+            if row.width == 2:
+                weight = np.float32(requests[i].weight(row.sample))
+                jumped[i] = (np.float32(1.0) - weight) * both[first] + weight * both[first + 1]
+            first += row.width
+        return jumped
 
     def _arrive(self, rows: Sequence[Row], z: NDArray[np.float32]) -> list[Finished]:
         """Put the rows where their step led, and take out the requests that are finished."""
         finished = []
         for row, ended in zip(rows, z, strict=True):
             request = self._requests[row.request]
+            self._shares.charge(row.client, row.width)
             request.z[row.sample] = ended
             if row.done + 1 < row.steps:
                 self._rows[row.request, row.sample] = row._replace(done=row.done + 1)
@@ -171,7 +252,25 @@ class Ticks:
             del self._rows[row.request, row.sample]
             request.left -= 1
             if not request.left:
-                del self._requests[row.request]
+                self._leave(request)
                 queue = request.queue or 0.0
                 finished.append(Finished(request.job, request.labels, request.z, queue, request.network))
         return finished
+
+    def _leave(self, request: Request) -> None:
+        """Forget a request that has no rows left."""
+        del self._requests[request.job.id]
+        self._unrun.pop(request.job.id, None)
+        self._shares.leave(request.job.client)
+
+    def _settle(self, until: float) -> None:
+        """The last tick, if its cost is still open, lasted until then."""
+        if self._last is not None:
+            rows, start, _ = self._last
+            self._last = None
+            self._costs.observe(rows, until - start)
+            self._settled.append((rows, until - start))
+
+    def _take_settled(self) -> list[tuple[int, float]]:
+        settled, self._settled = self._settled, []
+        return settled

@@ -12,7 +12,16 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.runtime.images import FORMATS, MEDIA_TYPES, encode, encode_npy, encoder_version, tile
+from export.runtime.images import (
+    ANIMATED,
+    FORMATS,
+    MEDIA_TYPES,
+    encode,
+    encode_animation,
+    encode_npy,
+    encoder_version,
+    tile,
+)
 
 
 def reopened(data: bytes) -> NDArray[np.uint8]:
@@ -68,6 +77,32 @@ def test_lossy_formats_stay_close(format: str) -> None:
 def test_the_same_pixels_give_the_same_bytes(format: str) -> None:
     assert encode(picture(2), format) == encode(picture(2), format)  # type: ignore[arg-type]
     assert encode(picture(2), format) != encode(picture(3), format)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("format", ["jpeg", "webp"])
+def test_quality_is_heard(format: str) -> None:
+    low, high = (encode(picture(1, 64), format, quality) for quality in (10, 100))  # type: ignore[arg-type]
+    assert len(low) < len(encode(picture(1, 64), format)) < len(high)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("format", ANIMATED)
+def test_animation_holds_every_frame(format: str) -> None:
+    images = np.stack([picture(seed) for seed in range(4)])
+    data = encode_animation(images, format, 70)
+    assert data == encode_animation(images, format, 70)
+    with Image.open(io.BytesIO(data)) as opened:
+        assert (opened.n_frames, opened.info["loop"]) == (4, 0)  # type: ignore[attr-defined]
+        for number, image in enumerate(images):
+            opened.seek(number)
+            opened.load()
+            assert opened.info["duration"] == 70
+            error = np.abs(np.asarray(opened.convert("RGB")).astype(int) - image)
+            assert error.max() == 0 if format == "png" else error.mean() < 6
+
+
+def test_animation_in_a_format_without_is_named() -> None:
+    with pytest.raises(ValueError, match="'jpeg' has no animations; formats that do are png, webp"):
+        encode_animation(np.zeros((2, 2, 2, 3), dtype=np.uint8), "jpeg", 100)
 
 
 def test_npy_keeps_type_and_shape() -> None:

@@ -9,7 +9,15 @@ from typing import NamedTuple
 
 PACKAGES = ("models", "trainer", "export", "server", "loadtest")
 
-TORCHLESS_COMMANDS = ("export.wrap", "export.inspect", "export.generate", "server.serve", "server.bench")
+TORCHLESS_COMMANDS = (
+    "export.wrap",
+    "export.inspect",
+    "export.generate",
+    "server.serve",
+    "server.bench.command",
+    "server.bench.soak",
+    "server.key",
+)
 """Owners of subcommands that run where torch is not installed."""
 
 
@@ -22,8 +30,9 @@ class Import(NamedTuple):
 
 
 def sources(root: Path) -> list[Path]:
-    """The Python files that are shipped: the front door and the packages."""
-    return [root / "longjump.py", *(path for name in PACKAGES for path in sorted((root / name).rglob("*.py")))]
+    """The Python files that are shipped: the front door, the client and the packages."""
+    modules = [root / "longjump.py", root / "longjump_client.py"]
+    return [*modules, *(path for name in PACKAGES for path in sorted((root / name).rglob("*.py")))]
 
 
 def imports_of(path: Path, root: Path) -> Iterator[Import]:

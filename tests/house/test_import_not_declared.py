@@ -15,11 +15,15 @@ from .imports import PACKAGES, TORCHLESS_COMMANDS, Import, imports_of, sources
 
 SERVING = (
     "longjump.py",
+    "longjump_client.py",
     "export/runtime/",
     "server/",
     *(name.replace(".", "/") + ".py" for name in TORCHLESS_COMMANDS),
 )
 """Files that must run without the extra `train`."""
+
+OPTIONAL = {"server/observe/traces.py": "otel"}
+"""File -> the extra without which nothing imports it."""
 
 
 def third_party(root: Path) -> list[Import]:
@@ -31,6 +35,7 @@ def third_party(root: Path) -> list[Import]:
 def undeclared(found: Import, root: Path) -> str | None:
     """What is wrong with this third-party import, or None."""
     extras = {"", "cpu", "bundle"} if found.file.startswith(SERVING) else {"", "cpu"} | extras_within(root, "train")
+    extras |= {OPTIONAL[found.file]} if found.file in OPTIONAL else set()
     allowed = {canonicalize_name(one.name) for extra in extras for one in declared(root)[extra]}
     module = found.module.partition(".")[0]
     if distributions_of(module) & allowed:

@@ -20,7 +20,7 @@ def names(wheel: Path) -> set[str]:
 
 def test_only_the_packages_are_shipped(names: set[str]) -> None:
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"longjump.py", "models", "trainer", "export", "server"}
+    assert tops == {"longjump.py", "longjump_client.py", "models", "trainer", "export", "server"}
 
 
 def test_no_cache_and_no_half_written_file(names: set[str]) -> None:

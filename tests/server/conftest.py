@@ -22,6 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.runtime.grids import flow_grid, renoise_grid
 from export.runtime.manifest import Guidance
 from export.wrap import wrap
+from server.jobs import Job
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake_serve.py")
@@ -39,6 +40,26 @@ def eventually(happens: Callable[[], object], what: str) -> None:
         time.sleep(0.01)
 
 
+def make_job(number: int, **fields: object) -> Job:
+    """A job that asks for little: one sample, one step, an hour's time. `fields` are those of Job."""
+    arrival = float(number)
+    usual: dict[str, object] = {
+        "client": "someone",
+        "priority": "interactive",
+        "arrival": arrival,
+        "due": arrival,
+        "deadline": time.monotonic() + 3600,
+        "seed": 0,
+        "n": 1,
+        "label": 0,
+        "steps": 1,
+        "guidance": None,
+        "format": "png",
+        "layout": "whole",
+    }
+    return Job(number, **{**usual, **fields})  # type: ignore[arg-type]
+
+
 def alive(pid: int) -> bool:
     """Whether a process runs (a zombie does not)."""
     try:
@@ -50,16 +71,18 @@ def alive(pid: int) -> bool:
 class Server:
     """A server process and what a client sees of it."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], gate: Path) -> None:
+    def __init__(self, command: list[str], environment: dict[str, str], gate: Path, log: Path | None = None) -> None:
+        """`log`: what the server says goes to this file, and is not in `said`."""
         self.gate = gate
         """Where the engine is held: see fake_worker.py."""
-        self.process = subprocess.Popen(
-            command,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **environment},
-            start_new_session=True,
-        )
+        with contextlib.ExitStack() as files:
+            self.process = subprocess.Popen(
+                command,
+                stderr=subprocess.PIPE if log is None else files.enter_context(log.open("w")),
+                text=True,
+                env={**os.environ, **environment},
+                start_new_session=True,
+            )
         self.said: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -67,8 +90,8 @@ class Server:
         self.client = httpx.Client(timeout=PATIENCE, limits=httpx.Limits(max_connections=100))
 
     def _read(self) -> None:
-        assert self.process.stderr is not None
-        self.said.extend(iter(self.process.stderr.readline, ""))
+        if self.process.stderr is not None:
+            self.said.extend(iter(self.process.stderr.readline, ""))
 
     def wait_until_ready(self) -> None:
         """Learn the address from what the server says."""
@@ -104,12 +127,13 @@ class Server:
         return self._pool.submit(self.client.post, target, **options)  # type: ignore[arg-type]
 
     def metric(self, series: str) -> float:
-        """The value of a series of /metrics, 0 if it is not there yet."""
+        """The value of a series of /metrics, 0 if it is not there yet; of a name alone, the sum of its series."""
+        total = 0.0
         for line in self.client.get("/metrics").text.splitlines():
             name, _, value = line.rpartition(" ")
-            if name == series:
-                return float(value)
-        return 0.0
+            if series in (name, name.partition("{")[0]):
+                total += float(value)
+        return total
 
     def wait_for(self, series: str, value: float) -> None:
         """Wait until a series has the value."""
@@ -120,14 +144,21 @@ class Server:
         self.gate.touch()
 
     def worker(self) -> int:
-        """The process id of the worker."""
-        children = [
+        """The process id of the worker, if it is the only one."""
+        (worker,) = self.workers()
+        return worker
+
+    def workers(self) -> list[int]:
+        """The process ids of all workers."""
+        return [
             int(entry.name)
             for entry in Path("/proc").iterdir()
             if entry.name.isdigit() and self._parent(entry) == self.process.pid and alive(int(entry.name))
         ]
-        assert len(children) == 1, children
-        return children[0]
+
+    def accepted(self) -> float:
+        """Requests that are waiting or with a worker."""
+        return self.metric("longjump_waiting") + self.metric("longjump_running")
 
     @staticmethod
     def _parent(entry: Path) -> int:
@@ -148,8 +179,8 @@ class Server:
         self._reader.join(PATIENCE)
         self._pool.shutdown(wait=True, cancel_futures=True)
         self.client.close()
-        assert self.process.stderr is not None
-        self.process.stderr.close()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
 
     def _group(self) -> list[int]:
         found = []
@@ -170,16 +201,27 @@ def starter(folder: Path) -> Iterator[Start]:
     servers: list[Server] = []
 
     def start(
-        bundle: Path, *options: str, fake: bool = True, ready: bool = True, held: bool = False, **environment: str
+        bundle: Path,
+        *options: str,
+        fake: bool = True,
+        ready: bool = True,
+        held: bool = False,
+        log: Path | None = None,
+        **environment: str,
     ) -> Server:
-        """`fake`: the worker of fake_worker.py, behind a closed gate if `held`; else the real front door."""
+        """`fake`: the worker of fake_worker.py, behind a closed gate if `held`; else the real front door.
+
+        Requests have a minute, unless an option or they say otherwise: a gate takes its time.
+        """
         gate = folder / f"gate{len(servers)}"
+        environment.setdefault("LONGJUMP_COST_CACHE", str(folder / "costs"))
         if held:
             environment["TEST_GATE"] = str(gate)
         program = [str(FAKE)] if fake else [str(ROOT / "longjump.py"), "serve"]
-        server = Server([sys.executable, *program, "--port", "0", str(bundle), *options], environment, gate)
+        command = [sys.executable, *program, "--port", "0", "--deadline", "60000", str(bundle), *options]
+        server = Server(command, environment, gate, log)
         servers.append(server)
-        if ready:
+        if ready and log is None:
             server.wait_until_ready()
         return server
 

@@ -73,7 +73,8 @@ class Held:
         label: NDArray[np.int64],
         guidance: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        while self._gate and not Path(self._gate).exists():
+        # Zeros are the measurement of the start, not a request.
+        while self._gate and z.any() and not Path(self._gate).exists():
             time.sleep(0.002)
         if self._fatal in label:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -39,10 +39,11 @@ BAD = {
     "lone surrogate": Bad("POST", G, 422, ("is unknown",), b'{"label": "\\ud800"}'),
     "steps unsupported": Bad("POST", f"{G}?steps=3", 422, ("steps=3 is not", "tiny supports: 1, 2, 4")),
     "steps zero": Bad("POST", f"{G}?steps=0", 422, ("supports: 1, 2, 4",)),
-    "steps auto": Bad("POST", f"{G}?steps=auto", 422, ("steps=auto is not", "supports: 1, 2, 4")),
+    "steps other than auto": Bad("POST", f"{G}?steps=AUTO", 422, ("steps=AUTO is not", "1, 2, 4, or auto")),
     "steps text in JSON": Bad("POST", G, 422, ("steps=1 is not",), {"steps": "1"}),
     "steps fraction": Bad("POST", G, 422, ("steps=1.5 is not",), {"steps": 1.5}),
-    "deadline": Bad("POST", f"{G}?deadline_ms=5", 422, ("unknown field deadline_ms", "the fields are steps, seed")),
+    "deadline": Bad("POST", f"{G}?deadline_ms=-5", 422, ("deadline_ms=-5 is not a number of milliseconds above 0",)),
+    "unknown field": Bad("POST", f"{G}?deadline=5", 422, ("unknown field deadline", "the fields are steps,")),
     "unknown field in JSON": Bad("POST", G, 422, ("unknown field foo",), {"foo": 1}),
     "NaN guidance": Bad("POST", f"{G}?guidance=nan", 422, ("guidance=nan is not 1",)),
     "guidance without the input": Bad("POST", f"{G}?guidance=2", 422, ("guidance=2", "no guidance input")),
@@ -106,7 +107,8 @@ def test_every_fault_is_named(server: Server) -> None:
     problem = server.client.post("/generate?steps=3&label=lynx&n=0&foo=1").json()
     assert {error["field"] for error in problem["errors"]} == {"steps", "label", "n", "foo"}
     allowed = {error["field"]: error.get("allowed") for error in problem["errors"]}
-    assert allowed["steps"] == [1, 2, 4]
+    assert allowed["steps"] == [1, 2, 4, "auto"]
+    assert allowed["n"] == {"min": 1, "max": 64}
     assert allowed["label"] == ["cat", "dog", "owl"]
 
 

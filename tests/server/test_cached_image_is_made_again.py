@@ -8,7 +8,7 @@ import pytest
 
 from export.runtime.bundle import open_bundle
 from server.backend.model import Model
-from server.http.ask import plan
+from server.http.ask import Ask, read, settle
 from server.http.reply import etag
 
 from .conftest import Server, Start
@@ -59,9 +59,9 @@ def test_tag_outlives_the_worker(images: Path) -> None:
     manifest = open_bundle(images).manifest
     tags = set()
     for seconds in (1.0, 2.0):
-        model = Model(manifest, "print", {"warm": seconds})
-        settled = plan(b"seed=1", b"", [model], max_images=1, seed_required=True)
-        tags.add(etag(settled, "whole", model))
+        model = Model(manifest=manifest, fingerprint="print", threads=1, startup={"warm": seconds})
+        plan = settle(read(Ask, [({"seed": "1"}, False)], [model], max_images=1))
+        tags.add(etag(plan.key(1), model))
     assert len(tags) == 1
 
 

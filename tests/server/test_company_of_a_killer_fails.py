@@ -9,97 +9,98 @@ import pytest
 from server.backend.dispatch import MAX_DEATHS, Dispatch
 from server.backend.queue import MemoryQueue
 from server.jobs import Job, JobFailed, Stopped
-from server.wire import Frames
+from server.schedule.admission import Bounds
+from server.schedule.costs import Costs
+
+from .conftest import make_job
+from .wires import Wire, dispatch, settled
 
 
-class Wire:
-    """The transport to a worker; `jobs` are those it was sent."""
-
-    def __init__(self) -> None:
-        self._frames = Frames()
-        self.jobs: list[int] = []
-
-    def write(self, data: bytes) -> None:
-        self.jobs += [header["id"] for header, _ in self._frames.feed(data) if header["op"] == "job"]
-
-
-def job(number: int) -> Job:
-    return Job(number, float(number), 0, 1, 0, 1, None, "png", "whole")
-
-
-def done(number: int) -> dict[str, object]:
-    return {"op": "done", "id": number, "labels": [0], "stages": [0, 0, 0, 0], "ticks": []}
-
-
-async def attached(dispatch: Dispatch, room: int = 8) -> Wire:
-    wire = Wire()
-    dispatch.attach(wire, room)  # type: ignore[arg-type]
-    await settled()
-    return wire
-
-
-async def settled() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-def test_company_of_a_killer_is_answered() -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_company_of_a_killer_is_answered(workers: int) -> None:
     async def scenario() -> None:
-        dispatch, killer = Dispatch(MemoryQueue(9)), 3
-        answers = {number: await dispatch.submit(job(number)) for number in range(1, 6)}
+        jobs, killer = dispatch(), 3
+        answers = {number: await jobs.submit(make_job(number)) for number in range(1, 8)}
+        wires = [Wire(jobs) for _ in range(workers)]
+        told: set[int] = set()
         deaths = 0
-        while not answers[killer].done():
-            wire, seen = await attached(dispatch), 0
-            while killer not in wire.jobs:
-                for number in wire.jobs[seen:]:
-                    dispatch.receive(done(number), [b""])
-                seen = len(wire.jobs)
-                await settled()
-            dispatch.detach()
-            deaths += 1
+        while not all(answer.done() for answer in answers.values()):
+            await settled()
+            for place, wire in enumerate(wires):
+                if killer in wire.worker.taken:
+                    wire.die()
+                    deaths += 1
+                    wires[place] = Wire(jobs)
+                    break
+            else:
+                wire = next(wire for wire in wires if wire.worker.taken)
+                number = next(iter(wire.worker.taken))
+                told.add(number)
+                wire.answer("done", number)
         assert deaths == MAX_DEATHS
         with pytest.raises(JobFailed, match="died 3 times"):
-            await answers[killer]
-        wire = await attached(dispatch)
-        while not all(answer.done() for answer in answers.values()):
-            dispatch.receive(done(wire.jobs[-1]), [b""])
-            await settled()
-        assert [answers[number].exception() for number in (1, 2, 4, 5)] == [None] * 4
+            await answers.pop(killer)
+        assert {number: answer.result().blobs for number, answer in answers.items()} == {
+            number: [b"%d" % number] for number in answers
+        }
+        assert told == set(answers)
 
     asyncio.run(scenario())
 
 
 def test_after_a_death_jobs_come_one_by_one_and_then_together_again() -> None:
     async def scenario() -> None:
-        dispatch = Dispatch(MemoryQueue(9))
-        for number in range(1, 5):
-            await dispatch.submit(job(number))
-        wire = await attached(dispatch, room=2)
-        assert wire.jobs == [1, 2]
-        dispatch.detach()
-        wire = await attached(dispatch, room=2)
+        jobs = dispatch()
+        for number in range(1, 9):
+            await jobs.submit(make_job(number))
+        wire = Wire(jobs)
+        assert wire.jobs == [1, 2, 3, 4, 5, 6]
+        wire.die()
+        wire = Wire(jobs)
         assert wire.jobs == [1]
-        dispatch.receive(done(1), [b""])
-        await settled()
+        wire.answer("done", 1)
         assert wire.jobs == [1, 2]
-        dispatch.cancel(2)  # its client went away: it is under suspicion no more
+        jobs.cancel(2)  # its client went away: it is under suspicion no more
         await settled()
-        assert wire.jobs == [1, 2, 3, 4]
-        dispatch.detach()
+        assert wire.jobs == [1, 2, 3]
+        wire.answer("failed", 3, reason="of its own")
+        for number in (4, 5):
+            wire.answer("done", number)
+        assert wire.jobs == [1, 2, 3, 4, 5, 6]
+        wire.answer("done", 6)
+        assert wire.jobs == [1, 2, 3, 4, 5, 6, 7, 8]
+
+    asyncio.run(scenario())
+
+
+def test_other_workers_go_on_when_one_dies() -> None:
+    async def scenario() -> None:
+        jobs = dispatch()
+        first, second = Wire(jobs), Wire(jobs)
+        answers = {number: await jobs.submit(make_job(number)) for number in range(1, 5)}
+        assert (first.jobs, second.jobs) == ([1, 3], [2, 4])
+        first.die()
+        second.answer("done", 2)
+        assert answers[2].done()
+        assert second.jobs == [2, 4]  # what was with the dead one runs alone, first of all
+        second.answer("done", 4)
+        second.answer("done", 1)
+        second.answer("done", 3)
+        assert all(answer.done() for answer in answers.values())
 
     asyncio.run(scenario())
 
 
 def test_job_after_the_end_is_refused() -> None:
     async def scenario() -> None:
-        dispatch = Dispatch(MemoryQueue(9))
-        waiting = await dispatch.submit(job(1))
-        assert dispatch.close("it ends") == 1
+        jobs = dispatch()
+        waiting = await jobs.submit(make_job(1))
+        assert jobs.close("it ends") == 1
         with pytest.raises(Stopped, match="it ends"):
             await waiting
         with pytest.raises(Stopped, match="it ends"):
-            await dispatch.submit(job(2))
-        assert dispatch.queue.waiting == 0
+            await jobs.submit(make_job(2))
+        assert jobs.queue.waiting == 0
 
     asyncio.run(scenario())
 
@@ -111,10 +112,13 @@ def test_answer_that_comes_before_the_queue_has_answered_is_kept() -> None:
         async def put(self, job: Job) -> None:
             await super().put(job)
             await settled()
-            dispatch.receive(done(job.id), [b""])
+            wire.answer("done", job.id)
 
     async def scenario() -> None:
-        assert (await (await dispatch.submit(job(1)))).blobs == [b""]
+        nonlocal wire
+        wire = Wire(jobs)
+        assert (await (await jobs.submit(make_job(1)))).blobs == [b"1"]
 
-    dispatch = Dispatch(Slow(9))
+    wire: Wire
+    jobs = Dispatch(Slow(Bounds(9, 9, 9)), Costs(1))
     asyncio.run(scenario())

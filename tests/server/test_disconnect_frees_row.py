@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+from server.backend.dispatch import ROOM_TICKS
+
 from .conftest import Server, Start, eventually
 
 
@@ -15,20 +17,20 @@ def ask_and_leave(server: Server, target: str) -> socket.socket:
 
 
 def test_disconnect_frees_row(start: Start, images: Path) -> None:
-    server = start(images, "--max-rows", "2", held=True)
+    server = start(images, "--max-rows", "1", held=True)
     kept = server.send("/generate?seed=1&steps=4")
     server.wait_for("longjump_running", 1)
-    # Two that the worker has, eight samples to fill its room, and one that waits in the queue.
-    leaving = [
-        ask_and_leave(server, f"/generate?seed={seed}&steps=4&n={n}") for seed, n in ((2, 1), (3, 1), (4, 8), (5, 1))
-    ]
-    eventually(lambda: server.metric("longjump_waiting") + server.metric("longjump_running") == 5, "all accepted")
-    assert server.metric("longjump_waiting") > 0
+    # Some that the worker has, and some that wait in the queue.
+    leaving = []
+    for count, (seed, n) in enumerate(((2, 1), (3, 1), (4, 8), (5, 1)), start=2):
+        leaving.append(ask_and_leave(server, f"/generate?seed={seed}&steps=4&n={n}"))
+        eventually(lambda count=count: server.accepted() == count, f"{count} accepted")  # in this order
+    assert server.metric("longjump_waiting") == 5 - ROOM_TICKS
     for connection in leaving:
         connection.close()
-    eventually(lambda: server.metric("longjump_waiting") + server.metric("longjump_running") == 1, "four were freed")
+    eventually(lambda: server.accepted() == 1, "four were freed")
     server.open_gate()
     assert kept.result().status_code == 200
     # The first tick was under way with one row when the others left; no tick has had a row of theirs.
     assert server.metric("longjump_tick_rows_sum") == server.metric("longjump_tick_rows_count") == 4
-    assert server.metric('longjump_requests_total{code="499",steps="4"}') == 4
+    assert server.metric('longjump_requests_total{code="499",endpoint="generate",steps="4"}') == 4

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from server.http.ask import Ask
 
 from .conftest import Server, Start
 
@@ -15,25 +18,77 @@ def server(start_shared: Start, images: Path) -> Server:
     return start_shared(images)
 
 
-def test_openapi_examples_work(server: Server) -> None:
-    document = server.client.get("/openapi.json").json()
+@pytest.fixture(scope="module")
+def document(server: Server) -> dict[str, Any]:
+    found: dict[str, Any] = server.client.get("/openapi.json").json()
+    return found
+
+
+MAKERS = ("/generate", "/variations", "/interpolate", "/v1/images/generations")
+"""Paths that make pictures."""
+
+
+def test_openapi_examples_work(server: Server, document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1")
-    assert set(document["paths"]) == {"/generate", "/v1/models", "/livez", "/readyz", "/metrics"}
-    post = document["paths"]["/generate"]["post"]
-    examples = post["requestBody"]["content"]["application/json"]["examples"]
-    assert len(examples) >= 3
-    for example in examples.values():
-        answer = server.client.post("/generate", json=example["value"])
-        assert answer.status_code == 200, answer.text
-    get = document["paths"]["/generate"]["get"]
-    assert [one["name"] for one in get["parameters"] if one.get("required")] == ["seed"]
-    fields = {one["name"]: one["schema"] for one in get["parameters"]}
-    assert set(fields) == {"steps", "seed", "label", "guidance", "n", "format", "model"}
-    assert fields["steps"]["enum"] == [1, 2, 4]
-    assert {"200", "400", "413", "415", "422", "429", "500", "503"} <= set(post["responses"])
-    for path in document["paths"]:
-        if path != "/generate":
-            assert server.client.get(path).status_code == 200
+    shown = 0
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            for example in content.get("examples", {}).values():
+                answer = server.client.request(method, path, json=example["value"])
+                assert answer.status_code == 200, (path, answer.text)
+                media = answer.headers["content-type"].partition(";")[0]
+                assert media in operation["responses"]["200"]["content"]
+                shown += path == "/generate"
+    assert shown >= 5
+
+
+def test_every_route_is_documented(server: Server, document: dict[str, Any]) -> None:
+    assert set(MAKERS) <= set(document["paths"])
+    assert {"/v1/models", "/v1/capacity", "/livez", "/readyz", "/metrics", "/v2"} <= set(document["paths"])
+    for path, item in document["paths"].items():
+        if path not in MAKERS and "{" not in path and "get" in item:
+            answer = server.client.get(path)
+            assert answer.status_code == 200, path
+            assert "200" in item["get"]["responses"]
+        allowed = server.client.request("TRACE", path.replace("{name}", "tiny"))
+        assert allowed.status_code == 405, path
+        told = set(allowed.headers["allow"].split(", ")) - {"HEAD"}
+        assert told == {method.upper() for method in item}, path
+
+
+def test_limits_are_those_that_hold(server: Server, document: dict[str, Any]) -> None:
+    """What the document allows is served, and what it leaves out is not."""
+    operation = document["paths"]["/generate"]
+    properties = operation["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    parameters = {one["name"]: one["schema"] for one in operation["get"]["parameters"]}
+    assert set(properties) == set(parameters) == set(Ask.model_fields)
+    assert [one["name"] for one in operation["get"]["parameters"] if one.get("required")] == ["seed"]
+    assert {"400", "413", "415", "422", "429", "500", "503", "504"} <= set(operation["post"]["responses"])
+    for schemas in (properties, parameters):
+        steps, auto = schemas["steps"]["anyOf"]
+        good = {
+            "steps": [*steps["enum"], auto["const"]],
+            "format": schemas["format"]["enum"],
+            "n": [schemas["n"]["minimum"], schemas["n"]["maximum"]],
+            "seed": [schemas["seed"]["minimum"]],
+            "model": schemas["model"]["enum"],
+            "priority": schemas["priority"]["enum"],
+            "stream": schemas["stream"]["enum"],
+            "on_disconnect": schemas["on_disconnect"]["enum"],
+            "deadline_ms": [schemas["deadline_ms"]["maximum"]],
+        }
+        bad = {
+            "steps": [3, "best"],
+            "format": ["gif", "json"],
+            "n": [0, schemas["n"]["maximum"] + 1],
+            "seed": [-1, schemas["seed"]["exclusiveMaximum"]],
+            "deadline_ms": [schemas["deadline_ms"]["exclusiveMinimum"], schemas["deadline_ms"]["maximum"] + 1],
+        }
+        for values, status in ((good, 200), (bad, 422)):
+            for name, several in values.items():
+                for value in several:
+                    assert server.client.post("/generate", json={name: value}).status_code == status, (name, value)
 
 
 def test_docs_open_without_the_internet(server: Server) -> None:
@@ -54,19 +109,39 @@ def test_metrics_have_their_names(server: Server) -> None:
     assert kinds == {
         "longjump_requests_total": "counter",
         "longjump_request_seconds": "histogram",
+        "longjump_first_image_seconds": "histogram",
         "longjump_stage_seconds": "histogram",
         "longjump_tick_rows": "histogram",
         "longjump_tick_seconds": "histogram",
+        "longjump_tick_padding_rows_total": "counter",
+        "longjump_row_steps_total": "counter",
+        "longjump_rejected_total": "counter",
+        "longjump_cancelled_total": "counter",
+        "longjump_deadline_missed_total": "counter",
+        "longjump_steps_reduced_total": "counter",
+        "longjump_cache_requests_total": "counter",
+        "longjump_cache_hit_bytes_total": "counter",
+        "longjump_cache_bytes": "gauge",
+        "longjump_cache_limit_bytes": "gauge",
+        "longjump_cache_entries": "gauge",
         "longjump_waiting": "gauge",
         "longjump_running": "gauge",
-        "longjump_row_steps": "gauge",
+        "longjump_backlog_row_steps": "gauge",
+        "longjump_backlog_bytes": "gauge",
+        "longjump_predicted_wait_seconds": "gauge",
+        "longjump_workers": "gauge",
+        "longjump_workers_up": "gauge",
         "longjump_worker_up": "gauge",
         "longjump_worker_restarts_total": "counter",
+        "longjump_engine_info": "gauge",
+        "longjump_tick_cost_seconds": "gauge",
+        "longjump_tick_limit_rows": "gauge",
     }
-    assert re.search(r'^longjump_requests_total\{code="200",steps="2"\} [1-9]', text, re.MULTILINE)
-    assert re.search(r'^longjump_requests_total\{code="422",steps="none"\} [1-9]', text, re.MULTILINE)
-    assert set(re.findall(r'stage="(\w+)"', text)) == {"queue", "network", "decode", "encode"}
-    assert 'longjump_stage_seconds_bucket{le="0.001",stage="network"}' in text
+    assert re.search(r'^longjump_requests_total\{code="200",endpoint="generate",steps="2"\} [1-9]', text, re.MULTILINE)
+    assert re.search(r'^longjump_requests_total\{code="422",endpoint="generate",steps="none"\} [1-9]', text, re.M)
+    stages = set(re.findall(r'longjump_stage_seconds.*stage="(\w+)"', text))
+    assert stages == {"queue", "network", "decode", "encode"}
+    assert 'longjump_stage_seconds_bucket{le="0.001",stage="network",steps="2"}' in text
     assert re.search(r"^longjump_worker_up 1\.0$", text, re.MULTILINE)
 
 

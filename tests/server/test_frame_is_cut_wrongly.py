@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server import wire
-from server.jobs import Job
+from server.jobs import Job, Path, Vary
 from server.wire import Frames, pack
+
+from .loopback import job
 
 blobs = st.lists(st.binary(max_size=50), max_size=4)
 headers = st.dictionaries(st.text(max_size=5).filter(lambda key: key != "sizes"), st.integers(), max_size=3)
@@ -28,10 +33,19 @@ def test_frames_survive_any_cut(frames: list[tuple[dict[str, int], list[bytes]]]
     assert read == frames
 
 
-def test_job_survives_the_wire() -> None:
-    job = Job(7, 1.25, 2**63 - 1, 3, None, 4, 2.5, "webp", "each")
-    ((header, _),) = Frames().feed(pack(job.header()))
-    assert Job.from_header(header) == job
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"seed": 2**63 - 1, "n": 3, "label": None, "guidance": 2.5, "format": "webp", "layout": "each", "quality": 7},
+        {"priority": "batch", "deadline": math.inf, "every_step": True},
+        {"vary": Vary(0.375, bytes(range(12)))},
+        {"path": Path(2**62, None), "n": 7, "layout": "animation"},
+    ],
+)
+def test_job_survives_the_wire(fields: dict[str, Any]) -> None:
+    sent = job(7, 4, **fields)
+    ((header, parts),) = Frames().feed(pack(sent.header(), sent.blobs()))
+    assert Job.from_frame(header, parts) == sent
 
 
 def test_senseless_length_is_refused() -> None:

@@ -17,7 +17,8 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.said = b""
-        self.closed = False
+        self.closed = self.aborted = False
+        self.unread = 0
 
     def write(self, data: Any) -> None:
         self.said += data
@@ -27,6 +28,12 @@ class Wire(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self.closed
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
 
     def pause_reading(self) -> None: ...
 

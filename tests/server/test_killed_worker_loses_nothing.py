@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .conftest import Start, eventually
@@ -18,9 +21,7 @@ def test_killed_worker_loses_nothing(start: Start, images: Path) -> None:
     server = start(images, "--max-rows", "2", held=True)
     answers = {target: server.send(target) for target in REQUESTS}
     # Held at the gate: some requests are in the worker's first tick, some behind it, some in the queue.
-    eventually(
-        lambda: server.metric("longjump_waiting") + server.metric("longjump_running") == len(REQUESTS), "all accepted"
-    )
+    eventually(lambda: server.accepted() == len(REQUESTS), "all accepted")
     assert server.metric("longjump_waiting") > 0
     first = server.worker()
     os.kill(first, signal.SIGKILL)
@@ -34,12 +35,45 @@ def test_killed_worker_loses_nothing(start: Start, images: Path) -> None:
     assert server.metric("longjump_waiting") == server.metric("longjump_running") == 0
 
 
+def test_workers_killed_under_load_lose_nothing(start: Start, images: Path) -> None:
+    """Two workers, killed in turns in the middle of ticks, while requests keep coming."""
+    calm = start(images)
+    expected = {target: calm.client.post(target).content for target in REQUESTS}
+    server = start(images, "--cpu-workers", "2")
+    calm.process.kill()
+    over = threading.Event()
+    wrong: list[str] = []
+
+    def ask_on(turn: int) -> int:
+        for count in itertools.count():
+            if over.is_set():
+                return count
+            target = REQUESTS[(turn + count) % len(REQUESTS)]
+            answer = server.client.post(target)
+            if answer.status_code != 200 or answer.content != expected[target]:
+                wrong.append(f"{target}: {answer.status_code} {answer.text[:200]}")
+        return 0
+
+    with ThreadPoolExecutor(8) as clients:
+        asking = [clients.submit(ask_on, turn) for turn in range(8)]
+        try:
+            for kill in range(3):
+                eventually(lambda: server.metric("longjump_workers_up") == 2, "both workers are up")
+                os.kill(server.workers()[kill % 2], signal.SIGKILL)
+                server.wait_for("longjump_worker_restarts_total", kill + 1)
+        finally:
+            over.set()
+        assert all(one.result() > 3 for one in asking)
+    assert wrong == []
+    assert server.accepted() == 0
+
+
 def test_request_that_kills_every_worker_fails_alone(start: Start, images: Path) -> None:
     server = start(images, "--max-rows", "8", held=True, TEST_FATAL="1")
     company = [server.send(f"/generate?seed={seed}&label=cat&steps=4") for seed in range(6)]
-    eventually(lambda: server.metric("longjump_waiting") + server.metric("longjump_running") == 6, "all accepted")
+    eventually(lambda: server.accepted() == 6, "all accepted")
     fatal = server.send("/generate?seed=1&label=dog")
-    eventually(lambda: server.metric("longjump_waiting") + server.metric("longjump_running") == 7, "all accepted")
+    eventually(lambda: server.accepted() == 7, "all accepted")
     server.open_gate()
     answer = fatal.result()
     assert answer.status_code == 500

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from export.runtime.bundle import open_bundle
 from export.runtime.engines import Engine, open_engine
 from export.runtime.sampler import sample
-from server.jobs import Job
-from server.schedule.policy import Row, State, first_come
 from server.worker.ticks import Ticks
+
+from .loopback import flat_costs, job
 
 
 class Recording:
@@ -47,12 +47,8 @@ def engine(images: Path) -> Recording:
     return Recording(open_engine(open_bundle(images), 1))
 
 
-def job(number: int, steps: int, n: int = 1, label: int | None = 0) -> Job:
-    return Job(number, 0.0, 100 * number, n, label, steps, None, "png", "whole")
-
-
 def test_mixed_steps_share_ticks(engine: Recording) -> None:
-    ticks = Ticks(engine, max_rows=8)
+    ticks = Ticks(engine, flat_costs(8))
     jobs = {one.id: one for one in (job(1, 1), job(2, 2), job(3, 4, n=2), job(4, 1, label=None))}
     for one in jobs.values():
         ticks.add(one)
@@ -78,14 +74,8 @@ def test_mixed_steps_share_ticks(engine: Recording) -> None:
             np.testing.assert_array_equal(done.z, alone)
 
 
-def test_first_come_takes_the_oldest_rows() -> None:
-    rows = [Row(request, 0, 0.0, 4, request % 3) for request in range(10)]
-    assert first_come(State(rows, 4), now=1.0) == rows[:4]
-    assert first_come(State(rows[:2], 4), now=1.0) == rows[:2]
-
-
 def test_request_larger_than_a_tick_is_finished(engine: Recording) -> None:
-    ticks = Ticks(engine, max_rows=3)
+    ticks = Ticks(engine, flat_costs(3))
     ticks.add(job(1, 2, n=7))
     finished = []
     while ticks:
@@ -97,7 +87,7 @@ def test_request_larger_than_a_tick_is_finished(engine: Recording) -> None:
 
 
 def test_cancelled_rows_are_in_no_later_tick(engine: Recording) -> None:
-    ticks = Ticks(engine, max_rows=8)
+    ticks = Ticks(engine, flat_costs(8))
     ticks.add(job(1, 4, n=3))
     ticks.add(job(2, 4))
     ticks.run()
@@ -108,7 +98,7 @@ def test_cancelled_rows_are_in_no_later_tick(engine: Recording) -> None:
 
 
 def test_poison_row_fails_alone(images: Path) -> None:
-    ticks = Ticks(Recording(open_engine(open_bundle(images), 1), poison=2), max_rows=8)
+    ticks = Ticks(Recording(open_engine(open_bundle(images), 1), poison=2), flat_costs(8))
     for one in (job(1, 1), job(2, 1, n=2, label=2), job(3, 2)):
         ticks.add(one)
     tick = ticks.run()
@@ -126,7 +116,7 @@ def test_a_step_does_not_see_its_neighbours(engine: Recording) -> None:
             return super().jump(z, t, s, label, guidance) + z.mean(axis=0) * 1e-3
 
     mixing = Mixing(engine)
-    ticks = Ticks(mixing, max_rows=8)
+    ticks = Ticks(mixing, flat_costs(8))
     ticks.add(job(1, 1))
     ticks.add(job(2, 1))
     first = ticks.run().finished[0]

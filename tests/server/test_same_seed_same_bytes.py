@@ -25,7 +25,7 @@ TARGETS = [
 
 
 def test_same_seed_same_bytes(start: Start, images: Path) -> None:
-    server = start(images, "--max-rows", "5", held=True, TEST_ENGINE="real")
+    server = start(images, "--max-rows", "5", "--cache-bytes", "0", held=True, TEST_ENGINE="real")
     server.open_gate()
     alone = {target: server.client.post(target).content for target in TARGETS}
     assert len(set(alone.values())) == len(TARGETS)

@@ -1,0 +1,118 @@
+"""Measure a bundle's server on this machine, each figure beside its target and its floor or peers of the same run.
+
+    longjump bench                            the demo, everything (about six minutes)
+    longjump bench BUNDLE --only idle kill    another bundle, some measurements
+    longjump bench --peers                    mosec and a plain FastAPI application beside it (a source checkout only)
+
+    launch      longjump serve to ready, with its parts
+    memory      proportional memory of all processes
+    idle        one request at a time, in turn with a raw engine
+    throughput  a closed loop, in rounds with raw engines of the same split
+    mixed       90 % of the fewest and 10 % of the most steps, open loop at 70 % of capacity
+    overload    twice the capacity, open loop: over an engine that only sleeps, then over the real one
+    kill        kill -9 of all workers under load
+
+The floor is the raw engine in processes of their own: noise, engine call, decode, PNG, one after another, without a
+server. Clients share the machine with the server. Open loops draw their arrivals before the run, and count latency
+from the intended sending. Close other programs first: the figures are of the machine as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from server import serve
+from server.bench import idle, kill, launch, memory, mixed, overload, throughput
+from server.bench.figures import Target, table
+from server.bench.peers import find_peers
+from server.bench.setup import Setup
+from server.serve import default_bundle, default_threads, positive
+
+MEASUREMENTS = {
+    "launch": launch.measure,
+    "memory": memory.measure,
+    "idle": idle.measure,
+    "throughput": throughput.measure,
+    "mixed": mixed.measure,
+    "overload": overload.measure,
+    "kill": kill.measure,
+}
+"""In the order in which they run: memory while no raw engine shares libraries with the server."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `longjump bench`."""
+    parser.add_argument(
+        "bundle", nargs="?", type=Path, metavar="BUNDLE", help="folder of the bundle (default: the demo)"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=MEASUREMENTS, metavar="NAME", help="these measurements (default: all)"
+    )
+    defaults = argparse.ArgumentParser()
+    serve.add_arguments(defaults)
+    parser.add_argument(
+        "--cpu-workers",
+        type=positive,
+        default=defaults.get_default("cpu_workers"),
+        metavar="N",
+        help="as for longjump serve, and processes of the floor (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="as for longjump serve, and for each process of the floor (default: as there)",
+    )
+    parser.add_argument("--launches", type=positive, default=5, metavar="N", help="launches (default: %(default)s)")
+    parser.add_argument(
+        "--requests", type=positive, default=200, metavar="N", help="idle requests (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=_seconds,
+        default=10.0,
+        metavar="S",
+        help="of one stretch of load; mixed load takes three (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--peers", action="store_true", help="measure the peers too (pip install mosec; about twice the time)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print; 0, whether the targets are met or not."""
+    bundle = default_bundle(args.bundle)
+    manifest = json.loads((bundle / "manifest.json").read_bytes())
+    steps = manifest["steps"]
+    threads = args.threads or default_threads(args.cpu_workers)
+    setup = Setup(
+        bundle,
+        args.cpu_workers,
+        threads,
+        args.seconds,
+        args.launches,
+        args.requests,
+        (min(steps), max(steps)),
+        manifest["kind"] == "image",
+        find_peers(bundle, args.cpu_workers, threads) if args.peers else (),
+    )
+    print(f"{manifest['name']}: {setup.workers} worker processes of {setup.threads} threads")
+    targets: list[Target] = []
+    for name, measure in MEASUREMENTS.items():
+        if args.only is None or name in args.only:
+            print(flush=True)
+            targets += measure(setup)
+    print(f"\n{table(targets)}\n{sum(target.met for target in targets)} of {len(targets)} targets met")
+    return 0
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0 and below 3600")
+    return seconds

@@ -1,0 +1,56 @@
+"""What Linux says about a tree of processes: who is in it, its memory and its processor time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+def tree(pid: int) -> list[int]:
+    """`pid` and its descendants, parents first."""
+    children: dict[int, list[int]] = {}
+    for entry in PROC.iterdir():
+        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found
+
+
+def pss(pid: int) -> int:
+    """Bytes of proportional memory: pages shared with other processes count in equal parts. 0 for one that ended."""
+    try:
+        return parse_pss((PROC / str(pid) / "smaps_rollup").read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def parse_pss(text: str) -> int:
+    """The bytes that a smaps_rollup gives as Pss; 0 if it is empty, as that of a process which is ending."""
+    sizes = [line.split() for line in text.splitlines() if line.startswith("Pss:")]
+    return int(sizes[0][1]) * 1024 if sizes else 0
+
+
+def cpu_seconds(pid: int) -> float:
+    """Seconds of processor time that a process has used (in steps of 10 ms); 0 for one that ended."""
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+
+
+def open_files(pid: int) -> int:
+    """How many descriptors a process has open; 0 for one that ended."""
+    try:
+        return len(os.listdir(PROC / str(pid) / "fd"))
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the state on; empty if there is no such process."""
+    try:
+        return (PROC / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []

@@ -1,0 +1,51 @@
+"""Answers that were given, to be given again: exact, because equal keys are equal bytes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+from server.jobs import Result
+
+OVERHEAD = 1024
+"""Bytes that an entry counts beside its blobs: keys, labels and the objects around them."""
+
+
+class ResponseCache:
+    """Results by `Plan.key`, the least recently used forgotten first.
+
+    Bounded by `max_bytes`, counted over blobs and OVERHEAD for each; 0 keeps nothing.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self._kept: OrderedDict[Hashable, Result] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: Hashable) -> Result | None:
+        """The result of a key, which is then the last to be forgotten."""
+        result = self._kept.get(key)
+        if result is not None:
+            self._kept.move_to_end(key)
+        return result
+
+    def put(self, key: Hashable, result: Result) -> None:
+        """Keep a result; one that would take more than a quarter of all room is not worth what it displaces."""
+        size = _size(result)
+        if size * 4 > self.max_bytes:
+            return
+        old = self._kept.pop(key, None)
+        if old is not None:
+            self.bytes -= _size(old)
+        self._kept[key] = result
+        self.bytes += size
+        while self.bytes > self.max_bytes:
+            _, forgotten = self._kept.popitem(last=False)
+            self.bytes -= _size(forgotten)
+
+
+def _size(result: Result) -> int:
+    return OVERHEAD + sum(map(len, result.blobs))

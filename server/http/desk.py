@@ -1,0 +1,277 @@
+"""The desk: takes a Plan and a Visit, and gives the answer, from the cache, from work in flight, or from a line.
+
+Every endpoint comes here and nothing else gives work to a line's dispatch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from server.http import problem
+from server.http.cache import ResponseCache
+from server.http.flights import Flight, Flights, latest
+from server.http.plan import Auto, Plan, Receive, Source, Visit
+from server.http.problem import Problem
+from server.jobs import Expired, JobFailed, Part, Result, Stopped
+from server.schedule.admission import Admitted, Refused, Wanted, auto_choices
+
+if TYPE_CHECKING:
+    from server.backend.line import Line
+    from server.backend.lines import Lines
+    from server.observe.metrics import Metrics
+
+StreamMode = Literal["first", "every"]
+"""first: the picture of the fewest steps, then the one asked for. every: the picture as seen after each step."""
+
+
+class Disconnected(Exception):
+    """The client went away; nobody is there to be answered."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a plan came to."""
+
+    result: Result
+    steps: int
+    """Network evaluations per image; with `Auto`, those that were chosen."""
+    source: Source
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One picture of a stream."""
+
+    step: int
+    """Network evaluations behind this picture."""
+    steps: int
+    """Network evaluations behind the last one of the stream."""
+    blob: bytes
+    """In the plan's format and layout."""
+    last: bool
+    answer: Answer | None = None
+    """What the picture came with; None for what a step is heading for, which has no labels of its own."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a request was given when it came: leave to work with `steps`, or somebody's work to wait for."""
+
+    plan: Plan
+    steps: int
+    line: Line
+    key: Hashable | None
+    """Where the result is kept; None: nowhere."""
+    goal: Admitted | Flight
+    """Work of its own, or somebody's to join."""
+
+
+class Desk:
+    """Answers plans."""
+
+    def __init__(self, lines: Lines, cache: ResponseCache, metrics: Metrics) -> None:
+        self._lines = lines
+        self._cache = cache
+        self._metrics = metrics
+        self._flights = Flights(cache, metrics)
+
+    async def answer(self, plan: Plan, visit: Visit, receive: Receive) -> Answer:
+        """The answer to a plan, or Problem (422 for a deadline that no idle server meets, 429 at once, 500, 503, 504).
+
+        `receive` is ASGI's, after the body: while waiting, a client that leaves takes its work with it, unless others
+        have joined it or `visit.finish` is set. Raises Disconnected then.
+        """
+        while True:
+            place = self._settle(plan, visit)
+            if isinstance(place, Answer):
+                return self._given(place, plan, visit)
+            joined = isinstance(place.goal, Flight)
+            flight = await self._board(place, visit)
+            waiter = flight.join()
+            watch = asyncio.get_running_loop().create_task(_watch(receive, waiter))
+            try:
+                answer = Answer(await waiter, place.steps, "joined" if joined else "run")
+            except JobFailed as error:
+                if joined and isinstance(error, Expired) and time.monotonic() < latest(visit):
+                    continue  # the other client was in a hurry, this one is not
+                raise _failed(error) from None
+            finally:
+                watch.cancel()
+                self._flights.leave(flight, waiter)
+            return self._given(answer, plan, visit)
+
+    async def open_stream(self, plan: Plan, visit: Visit, receive: Receive, mode: StreamMode) -> AsyncGenerator[Shown]:
+        """The pictures of a plan with n = 1, the last one marked. Raises as `answer`, before the first or later.
+
+        Close the iterator (`aclose`) if it is not read to its end: that frees the work. A stream's work is its own:
+        its parts are wanted in their order. `first` reads the cache, and both fill it.
+        """
+        place = self._settle(plan, visit, join=False, read=mode == "first")
+        if isinstance(place, Answer):
+            self._given(place, plan, visit)
+            yield Shown(place.steps, place.steps, place.result.blobs[0], True, place)
+            return
+        steps = place.steps
+        fewest = plan.model.manifest.steps[0]
+        pictures: asyncio.Queue[Shown | Part | BaseException] = asyncio.Queue()
+        waiting: list[tuple[Flight, asyncio.Future[Result]]] = []
+        watch = asyncio.get_running_loop().create_task(_watch_stream(receive, pictures))
+        try:
+            # The quick picture goes first, so that it is in the first tick. It is a gift: no room for it, no picture.
+            if mode == "first" and fewest < steps:
+                with contextlib.suppress(Problem):
+                    quick = self._settle(replace(plan, steps=fewest), visit, join=False, preview=True)
+                    if isinstance(quick, Answer):
+                        pictures.put_nowait(Shown(fewest, steps, quick.result.blobs[0], False, quick))
+                    else:
+                        waiting.append(await self._follow(quick, visit, steps, pictures))
+            every = pictures.put_nowait if mode == "every" else None
+            waiting.append(await self._follow(place, visit, steps, pictures, every))
+            while True:
+                shown = await pictures.get()
+                if isinstance(shown, Part):
+                    yield Shown(shown.step, steps, shown.blob, False)
+                elif isinstance(shown, Shown):
+                    if shown.last and shown.answer is not None:
+                        self._given(shown.answer, plan, visit)
+                    yield shown
+                    if shown.last:
+                        return
+                elif isinstance(shown, JobFailed):
+                    raise _failed(shown)
+                else:
+                    raise shown
+        finally:
+            watch.cancel()
+            for flight, waiter in waiting:
+                self._flights.leave(flight, waiter)
+
+    async def _follow(
+        self,
+        place: _Place,
+        visit: Visit,
+        steps: int,
+        pictures: asyncio.Queue[Shown | Part | BaseException],
+        on_part: Callable[[Part], None] | None = None,
+    ) -> tuple[Flight, asyncio.Future[Result]]:
+        """Start the work of a stream of `steps` steps, whose pictures go into the queue."""
+        flight = await self._board(place, visit, on_part)
+        waiter = flight.join()
+
+        def finished(waiter: asyncio.Future[Result]) -> None:
+            last = place.steps == steps
+            if waiter.cancelled():
+                return
+            error = waiter.exception()
+            if error is None:
+                result = waiter.result()
+                answer = Answer(result, place.steps, "run")
+                pictures.put_nowait(Shown(place.steps, steps, result.blobs[0], last, answer))
+            elif last:
+                pictures.put_nowait(error)
+
+        waiter.add_done_callback(finished)
+        return flight, waiter
+
+    def _settle(
+        self, plan: Plan, visit: Visit, *, join: bool = True, read: bool = True, preview: bool = False
+    ) -> Answer | _Place:
+        """The cached answer, or where its work is or may go. Raises Problem (422, 429, 503).
+
+        `join`: somebody else's work will do. `read`: so will the cache. `preview`: the steps are not those asked for.
+        """
+        choices = _choices(plan)
+        if not preview:
+            visit.account.model, visit.account.steps = plan.model.name, choices[0]
+        shared = not (plan.drawn_seed or visit.no_store)
+        kept = None
+        if shared and read and not visit.no_cache:
+            kept = self._kept(plan, choices)
+            if kept is not None and kept.steps == choices[0]:
+                return kept
+        try:
+            line = self._lines.find(plan.model)
+        except Stopped as error:
+            raise problem.not_ready(str(error)) from None
+        size = len(plan.vary.image) if plan.vary is not None else 0
+        wanted = Wanted(visit.client, visit.priority, plan.rows_per_step, choices, visit.arrival, visit.deadline, size)
+        admitted = line.admit(wanted, time.monotonic())
+        steps = min(choices) if isinstance(admitted, Refused) else admitted.steps
+        if kept is not None and (isinstance(admitted, Refused) or choices.index(kept.steps) <= choices.index(steps)):
+            return kept
+        if not preview:
+            visit.account.steps = steps
+        key = plan.key(steps) if shared else None
+        flight = self._flights.find(key, visit) if shared and join else None
+        if flight is not None:
+            return _Place(plan, steps, line, key, flight)
+        if isinstance(admitted, Refused):
+            raise problem.refused(admitted, visit.deadline)
+        if steps != choices[0]:
+            self._metrics.reduced(choices[0], steps)
+        if not preview:
+            visit.account.deadline = admitted.deadline - visit.arrival
+        return _Place(plan, steps, line, key, admitted)
+
+    def _kept(self, plan: Plan, choices: Sequence[int]) -> Answer | None:
+        """The best answer that the cache has."""
+        for steps in choices:
+            result = self._cache.get(plan.key(steps))
+            if result is not None:
+                return Answer(result, steps, "cache")
+        return None
+
+    async def _board(self, place: _Place, visit: Visit, on_part: Callable[[Part], None] | None = None) -> Flight:
+        """The flight of a place, launched now unless it is in flight already. Raises Problem (429, 503)."""
+        if isinstance(place.goal, Flight):
+            place.goal.keep |= visit.finish
+            return place.goal
+        return await self._flights.launch(place.line, place.plan, visit, place.goal, place.key, on_part)
+
+    def _given(self, answer: Answer, plan: Plan, visit: Visit) -> Answer:
+        """Write down how a request was answered."""
+        account = visit.account
+        account.steps, account.source = answer.steps, answer.source
+        account.stages = None if answer.source == "cache" else answer.result.stages
+        if answer.source == "cache":
+            self._metrics.looked_up("hit", sum(map(len, answer.result.blobs)))
+        elif answer.source == "joined":
+            self._metrics.looked_up("joined", 0)
+        else:
+            self._metrics.looked_up("bypass" if plan.drawn_seed or visit.no_store else "miss", 0)
+        return answer
+
+
+def _choices(plan: Plan) -> Sequence[int]:
+    """The step counts that a plan may be served with, the best first."""
+    if isinstance(plan.steps, Auto):
+        return auto_choices(plan.model.manifest, plan.steps.min, plan.steps.max)
+    return (plan.steps,)
+
+
+def _failed(error: JobFailed) -> Problem:
+    """The problem of a job that has no result."""
+    if isinstance(error, Expired):
+        return problem.expired(str(error))
+    if isinstance(error, Stopped):
+        return problem.not_ready(str(error))
+    return problem.failed(f"the worker could not run this request: {error}")
+
+
+async def _watch(receive: Receive, waiter: asyncio.Future[Result]) -> None:
+    """Wait until the client goes away, and tell who waits for its result."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    if not waiter.done():
+        waiter.set_exception(Disconnected())
+
+
+async def _watch_stream(receive: Receive, pictures: asyncio.Queue[Shown | Part | BaseException]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    pictures.put_nowait(Disconnected())

@@ -1,0 +1,43 @@
+"""/v1/models: what is served, as OpenAI's clients list and retrieve it, with more about each bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+
+from server.backend.lines import Lines
+from server.backend.model import Model
+from server.http.problem import Problem
+
+_NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {"description": "There is no such model", "content": {"application/json": {"schema": {"type": "object"}}}}
+}
+
+
+def add_models(api: FastAPI, lines: Lines) -> None:
+    """Add the routes to `api`."""
+
+    @api.get("/v1/models", tags=["server"], summary="What is served")
+    async def models() -> JSONResponse:
+        """Each bundle's labels, steps, formats and fingerprint, the default first. One is there once it is ready."""
+        return JSONResponse({"object": "list", "data": [model.describe() for model in lines.models]})
+
+    @api.get("/v1/models/{name}", tags=["server"], summary="One bundle that is served", responses=_NOT_FOUND)
+    async def model(name: str) -> JSONResponse:
+        """Its entry of /v1/models."""
+        return JSONResponse(find_model(lines.models, name).describe())
+
+
+def find_model(models: Sequence[Model], name: str) -> Model:
+    """The model that is served under a name. Raises Problem (404) that lists those that are."""
+    for model in models:
+        if model.name == name:
+            return model
+    served = ", ".join(model.name for model in models) or "none yet"
+    detail = f"there is no model {name[:100]!r} here; this server has {served}"
+    # `errors` names the field, as other refusals of a field do.
+    errors = [{"field": "model", "detail": detail}]
+    raise Problem(404, "model-not-found", "There is no such model", detail, {"errors": errors})

@@ -1,0 +1,150 @@
+"""What every endpoint turns a request into: a Plan of what is made, and a Visit of who asks and how.
+
+The `server.http.desk` takes the pair and gives the answer; nothing else of a request reaches the work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Hashable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from server.backend.model import Model
+from server.jobs import Format, Job, Layout, Path, Priority, Stages, Vary
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+Source = Literal["run", "cache", "joined"]
+"""Where an answer came from: its own work, the cache, or the work of an identical request in flight."""
+
+
+@dataclass(frozen=True)
+class Auto:
+    """Steps that the server chooses: of those that the model supports, the best that can be done in time."""
+
+    min: int
+    max: int
+    """Both included; at least one supported step count lies between."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request that can be served: every field settled and checked against the model."""
+
+    model: Model
+    seed: int
+    n: int
+    label: int | None
+    """None: each sample draws its label from its seed."""
+    steps: int | Auto
+    guidance: float | None
+    format: Format
+    layout: Layout = "whole"
+    quality: int | None = None
+    """1 to 100 for jpeg and webp; None: the format's default."""
+    drawn_seed: bool = False
+    """The server drew the seed, so that nobody can ask for the same again: no cache, no joining."""
+    vary: Vary | None = None
+    path: Path | None = None
+    frame_ms: int = 100
+    """Milliseconds that each frame of an `animation` shows."""
+
+    def key(self, steps: int) -> Hashable:
+        """All that the bytes of the answer depend on, when it takes this many steps.
+
+        Equal keys: equal bytes, if the model is deterministic. The identity for ETags, the cache and joining.
+        """
+        vary = self.vary and (self.vary.strength, hashlib.blake2b(self.vary.image, digest_size=16).digest())
+        path = self.path and (self.path.seed, self.path.label)
+        made = (self.seed, self.n, self.label, steps, self.guidance, vary, path)
+        return (self.model.fingerprint, *made, self.format, self.layout, self.quality, self.frame_ms)
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of one network evaluation that one step of all samples takes."""
+        one_label = self.path is None or (self.path.label == self.label and self.label is not None)
+        return self.n * (1 if one_label else 2)
+
+    def job(
+        self, job_id: int, visit: Visit, steps: int, due: float, deadline: float, *, every_step: bool = False
+    ) -> Job:
+        """The plan as a job for the queue, admitted with `steps`; `due` and `deadline` are times of the clock."""
+        return Job(
+            job_id,
+            visit.client,
+            visit.priority,
+            visit.arrival,
+            due,
+            deadline,
+            self.seed,
+            self.n,
+            self.label,
+            steps,
+            self.guidance,
+            self.format,
+            self.layout,
+            self.quality,
+            every_step,
+            self.vary,
+            self.path,
+            self.frame_ms,
+        )
+
+
+DISCONNECTED = 499
+"""The status that metrics and logs give a request whose client went away (nobody receives it)."""
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of one HTTP request, written down as it goes, for metrics and logs. None: it did not get so far."""
+
+    endpoint: str = "other"
+    """The route, as `server.http.gate` names it."""
+    status: int = 200
+    """The reply's; `DISCONNECTED` where nobody was there to receive one."""
+    refused: str | None = None
+    """The short name of the problem that was the reply."""
+    model: str | None = None
+    steps: int | None = None
+    """Of the answer, as far as it was settled."""
+    source: Source | None = None
+    stages: Stages | None = None
+    """Of work that was done for this request or one that it joined."""
+    deadline: float | None = None
+    """Seconds from arrival, of admitted work: the client's or the default."""
+    first_image: float | None = None
+    """Seconds from arrival to the first image that was ready to be sent."""
+
+
+class Caller(NamedTuple):
+    """Who sent a request, as the gate before all endpoints found out; it stands in scope["caller"]."""
+
+    client: str
+    """The name of the key, or the peer's address."""
+    request_id: str
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Who asks, and how: what does not change the bytes of the answer."""
+
+    client: str = "anyone"
+    """Whose share of the device the work counts against: the name of the key, or the peer's address."""
+    priority: Priority = "interactive"
+    arrival: float = field(default_factory=time.monotonic)
+    """Seconds of time.monotonic()."""
+    deadline: float | None = None
+    """Seconds after arrival within which the client wants its answer; None: the server's default for the class."""
+    no_store: bool = False
+    """The cache is neither read nor written, and no work is shared."""
+    no_cache: bool = False
+    """The cache is not read."""
+    finish: bool = False
+    """Work goes on for the cache when the client leaves."""
+    request_id: str = ""
+    account: Account = field(default_factory=Account, compare=False)

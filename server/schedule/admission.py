@@ -1,0 +1,238 @@
+"""What is let in: from the backlog in row-steps and the measured costs, a request's finish is known before it starts.
+
+What can be done in time is admitted, with fewer steps if it leaves the choice; what cannot is refused at once, with
+the time after which it could. Pure: the caller keeps the Backlog and tells the time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from server.jobs import Priority
+from server.schedule.costs import Costs
+from server.schedule.policy import QUANTUM, virtual_deadline
+
+if TYPE_CHECKING:
+    from export.runtime.manifest import Manifest
+
+DEADLINES: dict[Priority, float] = {"interactive": 1.0, "batch": 60.0}
+"""Seconds that a request has which names no deadline. A server may set its own for interactive ones."""
+
+SAFETY = 0.9
+"""Share of a deadline within which a request is planned to be done; the rest is for decoding, encoding, the way to the
+client, and what no cost model knows."""
+
+WAIT_SHARE = 0.5
+"""Share of a deadline that a request may wait before it starts, the same for all and well below SAFETY: short requests
+could otherwise fill the server so far that no longer one fits, and those that just fit are passed by later arrivals."""
+
+OWN_SHARE = 0.5
+"""A request that names no deadline gets a longer one where its own work, in full ticks, would fill more than this
+share."""
+
+RENOISING_STEPS = 2
+"""Most steps that `auto` chooses of grids that re-noise and were not measured: more often lose quality than gain it."""
+
+Reason = Literal["requests", "bytes", "row_steps", "deadline", "impossible"]
+"""Why a request is refused. requests, bytes, row_steps: a bound of the queue. deadline: it would be done too late.
+impossible: it would be too late on an idle server, so that coming back later does not help."""
+
+
+class Backlog:
+    """All admitted work that is not done, waiting or running, by class and client."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.total = 0
+        """Row-steps."""
+        self.bytes = 0
+        """Of what requests hold, uploaded images above all."""
+        self._work: dict[Priority, dict[str, int]] = {"interactive": {}, "batch": {}}
+
+    def add(self, priority: Priority, client: str, row_steps: int, size: int = 0) -> None:
+        """A request was admitted. `size` is in bytes."""
+        work = self._work[priority]
+        work[client] = work.get(client, 0) + row_steps
+        self._count(1, row_steps, size)
+
+    def remove(self, priority: Priority, client: str, row_steps: int, size: int = 0) -> None:
+        """A request is done, failed or dropped; with the numbers it was added with."""
+        work = self._work[priority]
+        left = work[client] - row_steps
+        if left:
+            work[client] = left
+        else:
+            del work[client]
+        self._count(-1, -row_steps, -size)
+
+    def row_steps(self, priority: Priority) -> int:
+        """Row-steps of a class."""
+        return sum(self._work[priority].values())
+
+    def ahead_of(self, client: str, priority: Priority, row_steps: int) -> int:
+        """Row-steps that run before a newcomer of so many is done, as the policy orders them.
+
+        Interactive work does not wait for batch. Of its class it waits for all of its own client, and of another
+        for as much as that may be served until fair share puts it behind.
+        """
+        work = self._work[priority]
+        own = work.get(client, 0)
+        turn = own + row_steps + QUANTUM
+        ahead = own + sum(min(theirs, turn) for other, theirs in work.items() if other != client)
+        return ahead + (self.row_steps("interactive") if priority == "batch" else 0)
+
+    def _count(self, requests: int, row_steps: int, size: int) -> None:
+        self.requests += requests
+        self.total += row_steps
+        self.bytes += size
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much may be admitted and not done, at most. An empty server takes any one request."""
+
+    max_requests: int
+    max_row_steps: int
+    max_bytes: int
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A request that asks to be let in."""
+
+    client: str
+    priority: Priority
+    rows: int
+    """Rows of the network evaluation that one of its steps takes: Job.rows_per_step."""
+    steps: Sequence[int]
+    """The step counts that it may be served with, the best first: one, or `auto_choices`."""
+    arrival: float
+    """When it came, in the seconds of `now`."""
+    deadline: float | None = None
+    """Seconds from arrival, as the client gave them; None: the default of its class."""
+    size: int = 0
+    """Bytes that it holds until it is done."""
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A request to be queued, with what its Job says."""
+
+    steps: int
+    due: float
+    """Virtual deadline, a time of the clock of `now`."""
+    deadline: float
+    """After this it is not begun any more; a time of the same clock."""
+    predicted_wait: float
+    """Seconds until it starts, as far as is known."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A request to be turned away now."""
+
+    reason: Reason
+    predicted_wait: float
+    """Seconds until it would have started with the least steps it allows."""
+    retry_after: float | None
+    """Seconds until the backlog has drained enough for it; None: it never fits (`impossible`)."""
+
+
+def decide(
+    wanted: Wanted,
+    backlog: Backlog,
+    costs: Costs,
+    workers: int,
+    bounds: Bounds,
+    now: float,
+    default_deadline: float | None = None,
+) -> Admitted | Refused:
+    """Let a request in with the first of its step counts that fits, or refuse it for the least.
+
+    `workers` are up (none: as if one was, it is being restarted); `default_deadline` in seconds overrides DEADLINES.
+    While costs are unknown only the bounds decide.
+    """
+    refused = None
+    for steps in wanted.steps:
+        answer = _decide(wanted, steps, backlog, costs, max(1, workers), bounds, now, default_deadline)
+        if isinstance(answer, Admitted):
+            return answer
+        if steps == min(wanted.steps):
+            refused = answer
+    assert refused is not None, "a request allows at least one step count"
+    return refused
+
+
+def _decide(
+    wanted: Wanted,
+    steps: int,
+    backlog: Backlog,
+    costs: Costs,
+    workers: int,
+    bounds: Bounds,
+    now: float,
+    default_deadline: float | None,
+) -> Admitted | Refused:
+    row_steps = wanted.rows * steps
+    pace = costs.row_seconds / workers
+    ahead = backlog.ahead_of(wanted.client, wanted.priority, row_steps)
+    wait = ahead * pace
+    alone = costs.service_seconds(wanted.rows, steps)
+    in_company = steps * math.ceil(wanted.rows / costs.knee) * costs.tick_seconds(costs.knee)
+    own = in_company if ahead else alone
+
+    if backlog.requests:
+        drain = backlog.total * pace
+        excess: dict[Reason, tuple[int, int, int]] = {
+            "requests": (backlog.requests, 1, bounds.max_requests),
+            "bytes": (backlog.bytes, wanted.size, bounds.max_bytes),
+            "row_steps": (backlog.total, row_steps, bounds.max_row_steps),
+        }
+        for reason, (held, new, bound) in excess.items():
+            if new and held + new > bound:
+                return Refused(reason, wait, drain * min(1.0, (held + new - bound) / max(1, held)))
+
+    default = DEADLINES[wanted.priority] if default_deadline is None else default_deadline
+    allowed = max(default, in_company / OWN_SHARE) if wanted.deadline is None else wanted.deadline
+    explicit = None if wanted.deadline is None else wanted.arrival + wanted.deadline
+    due = virtual_deadline(wanted.arrival, alone, explicit)
+    admitted = Admitted(steps, due, wanted.arrival + allowed, wait)
+    gone = now - wanted.arrival
+    too_long = wait - min(WAIT_SHARE * allowed, SAFETY * allowed - own) + gone
+    if not costs.known or too_long <= 0.0:
+        return admitted
+    if alone > SAFETY * allowed:
+        return Refused("impossible", wait, None)
+    return Refused("deadline", wait, too_long)
+
+
+def auto_choices(manifest: Manifest, min_steps: int | None = None, max_steps: int | None = None) -> list[int]:
+    """The step counts that `auto` may choose between two bounds (None: no bound), the best first.
+
+    Measured ones come by quality (a lower Fréchet distance is better). The others follow, the most steps first;
+    grids that re-noise only up to RENOISING_STEPS, unless nothing else is left. Raises ValueError if the model supports
+    none between the bounds.
+    """
+    low, high = min_steps or 1, max_steps or math.inf
+    between = [steps for steps in manifest.steps if low <= steps <= high]
+    if not between:
+        supported = ", ".join(map(str, manifest.steps))
+        raise ValueError(f"no step count from {low} to {high:g} is supported; {manifest.name} supports {supported}")
+    measured = {steps: fd for steps in between if (fd := _distance(manifest.quality, steps)) is not None}
+    best = sorted(measured, key=lambda steps: (measured[steps], steps))
+    others = [steps for steps in between if steps not in measured]
+    tame = [s for s in others if s <= RENOISING_STEPS or not any(step.b > 0 for step in manifest.grid(s))]
+    return best + sorted(tame, reverse=True) or [min(others)]
+
+
+def _distance(quality: dict[str, Any], steps: int) -> float | None:
+    """The measured distance of a step count, wherever an evaluator that we know puts it; None: not there."""
+    for table in (quality, quality.get("steps")):
+        entry = table.get(str(steps)) if isinstance(table, dict) else None
+        value = entry.get("fd") if isinstance(entry, dict) else entry
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    return None

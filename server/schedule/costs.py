@@ -1,0 +1,175 @@
+"""What a tick costs: T(b), the seconds of one tick of b rows, measured for each b and refined in service.
+
+Where it was not measured, T(b) is the line alpha + beta * b through what was. The knee of the curve is how many rows a
+tick takes at most: more would add latency for everyone in it and next to no throughput.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+SMOOTHING = 0.03
+"""Weight of one tick in the running mean of T(b), once 33 are in it: the noise that is left must be small against
+KNEE_TOLERANCE."""
+
+OUTLIER = 2.0
+"""A tick counts as at most this many times the estimate: one stalled tick moves it by 3 %, a lasting change still
+gets through."""
+
+FIRST = 3
+"""Until so many ticks of b rows are seen the fastest is T(b): what first calls pay on top is not the cost."""
+
+TRUSTED = 10
+"""Ticks that a curve read from a file counts as: enough to serve by, few enough to be overruled soon."""
+
+KNEE_TOLERANCE = 0.05
+"""Throughput given up at the knee, as a share of the best, for shorter ticks."""
+
+CALM_TOLERANCE = 0.15
+"""Throughput given up while little waits, as a share of the best, for ticks shorter still."""
+
+UNMEASURED = 0.02
+"""T(1) in seconds before anything is known; a cautious CPU."""
+
+FIXED_SHARE = 0.25
+"""Share of T(1) taken for alpha while only one b is known, so that larger ticks are tried and measured."""
+
+
+class _Mean(NamedTuple):
+    seconds: float
+    ticks: int
+
+
+class Costs:
+    """T(b) of one engine on one kind of worker, for b = 1 to `max_rows`."""
+
+    def __init__(self, max_rows: int) -> None:
+        """Raises ValueError for a `max_rows` below 1."""
+        if max_rows < 1:
+            raise ValueError(f"a tick takes at least 1 row, not {max_rows}")
+        self.max_rows = max_rows
+        self._means: dict[int, _Mean] = {}
+        self._curve: list[float] | None = None
+        self._line = (0.0, 0.0)
+        self._knee = self._calm = 1
+
+    @property
+    def known(self) -> bool:
+        """Whether anything was measured; until then the numbers here are a guess, not to be promised on."""
+        return bool(self._means)
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """A tick of `rows` rows took so long. Ticks outside 1 to `max_rows` rows, or of no time, tell nothing."""
+        if not 1 <= rows <= self.max_rows or not 0.0 < seconds < math.inf:
+            return
+        mean, ticks = self._means.get(rows, (seconds, 0))
+        if ticks < FIRST:
+            mean = min(mean, seconds)
+        else:
+            mean += (min(seconds, OUTLIER * mean) - mean) * max(SMOOTHING, 1 / (ticks + 1))
+        self._means[rows] = _Mean(mean, ticks + 1)
+        self._curve = None
+
+    def tick_seconds(self, rows: int) -> float:
+        """T(rows) in seconds, for any rows >= 1; never less than of fewer rows."""
+        curve = self._fitted()
+        if rows <= self.max_rows:
+            return curve[rows - 1]
+        alpha, beta = self._line
+        return max(curve[-1], alpha + beta * rows)
+
+    def service_seconds(self, rows: int, steps: int) -> float:
+        """Seconds of a request alone on an idle worker: `steps` steps of `rows` rows, in ticks up to the knee."""
+        knee = self.knee
+        full, rest = divmod(rows, knee)
+        return steps * (full * self.tick_seconds(knee) + (self.tick_seconds(rest) if rest else 0.0))
+
+    @property
+    def knee(self) -> int:
+        """The fewest rows per tick whose rows per second are within KNEE_TOLERANCE of the best."""
+        self._fitted()
+        return self._knee
+
+    @property
+    def calm_rows(self) -> int:
+        """The fewest rows per tick whose rows per second are within CALM_TOLERANCE of the best."""
+        self._fitted()
+        return self._calm
+
+    @property
+    def row_seconds(self) -> float:
+        """Seconds per row-step of a busy worker: T(knee) / knee."""
+        knee = self.knee
+        return self.tick_seconds(knee) / knee
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON, for `from_dict`."""
+        ticks = {str(rows): [mean.seconds, mean.ticks] for rows, mean in sorted(self._means.items())}
+        return {"max_rows": self.max_rows, "ticks": ticks}
+
+    @classmethod
+    def from_dict(cls, document: Any, max_rows: int | None = None) -> Costs:
+        """The costs that `to_dict` wrote, for ticks of up to `max_rows` (None: as written).
+
+        Raises ValueError if the document is not one that `to_dict` wrote.
+        """
+        try:
+            costs = cls(_whole(document["max_rows"]) if max_rows is None else max_rows)
+            for rows, (seconds, ticks) in document["ticks"].items():
+                number = float(seconds)
+                if _whole(int(rows)) < 1 or not 0.0 < number < math.inf or _whole(ticks) < 1:
+                    raise ValueError(f"{ticks!r} ticks of {rows!r} rows in {seconds!r} s")
+                if int(rows) <= costs.max_rows:
+                    costs._means[int(rows)] = _Mean(number, min(ticks, TRUSTED))
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+            raise ValueError(f"not measured costs: {type(error).__name__}: {error}") from None
+        return costs
+
+    def _fitted(self) -> list[float]:
+        """T(1) to T(max_rows), with the line and the knees that belong to it."""
+        if self._curve is None:
+            self._line = alpha, beta = _fit([(rows, *mean) for rows, mean in self._means.items()])
+            curve: list[float] = []
+            for rows in range(1, self.max_rows + 1):
+                mean = self._means.get(rows)
+                own = alpha + beta * rows if mean is None else mean.seconds
+                curve.append(max(own, curve[-1] if curve else 0.0))
+            self._curve = curve
+            rates = [rows / seconds for rows, seconds in enumerate(curve, start=1)]
+            best = max(rates)
+            self._knee, self._calm = (
+                next(rows for rows, rate in enumerate(rates, start=1) if rate >= (1.0 - tolerance) * best)
+                for tolerance in (KNEE_TOLERANCE, CALM_TOLERANCE)
+            )
+        return self._curve
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is not a whole number")
+    return value
+
+
+def _fit(points: Sequence[tuple[int, float, int]]) -> tuple[float, float]:
+    """(alpha, beta), neither negative, of the line through (rows, seconds, ticks) with the least squared error.
+
+    A point weighs by its ticks, up to TRUSTED. One point gives a line by FIXED_SHARE, no point a guess.
+    """
+    if len(points) < 2:
+        rows, seconds = (points[0][0], points[0][1]) if points else (1, UNMEASURED)
+        single = seconds / (FIXED_SHARE + (1 - FIXED_SHARE) * rows)
+        return FIXED_SHARE * single, (1 - FIXED_SHARE) * single
+    weights = [min(ticks, TRUSTED) for _, _, ticks in points]
+    total = sum(weights)
+    mean_b = sum(w * b for w, (b, _, _) in zip(weights, points)) / total
+    mean_t = sum(w * t for w, (_, t, _) in zip(weights, points)) / total
+    spread = sum(w * (b - mean_b) ** 2 for w, (b, _, _) in zip(weights, points))
+    slope = sum(w * (b - mean_b) * (t - mean_t) for w, (b, t, _) in zip(weights, points)) / spread
+    if slope < 0.0:
+        return mean_t, 0.0
+    if mean_t < slope * mean_b:
+        through = [(w * b * t, w * b * b) for w, (b, t, _) in zip(weights, points)]
+        return 0.0, sum(up for up, _ in through) / sum(down for _, down in through)
+    return mean_t - slope * mean_b, slope

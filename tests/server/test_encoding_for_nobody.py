@@ -1,0 +1,78 @@
+"""A request cancelled while it waits to be decoded or encoded is dropped there, and those beside it are not."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from export.runtime.bundle import open_bundle
+from server.worker import imaging, writers
+
+from .conftest import eventually
+from .fake_worker import FakeEngine
+from .loopback import PATIENCE, Loopback, job
+
+
+class SlowDecoder(FakeEngine):
+    """Decodes when the test lets it."""
+
+    def __init__(self, bundle: Path) -> None:
+        super().__init__(open_bundle(bundle))
+        self.decoding = threading.Semaphore(0)
+        self.go = threading.Event()
+        self.decoded = 0
+
+    def decode(self, z: NDArray[np.float32]) -> NDArray[np.uint8]:
+        self.decoding.release()
+        assert self.go.wait(PATIENCE)
+        self.decoded += len(z)
+        return super().decode(z)
+
+
+def test_waiting_to_be_decoded(images: Path) -> None:
+    engine = SlowDecoder(images)
+    with Loopback(engine) as end:
+        end.send(job(1), job(2))  # they finish in one tick, or in two: the first then holds the lane
+        end.send(job(3, n=3))
+        assert engine.decoding.acquire(timeout=PATIENCE)
+        end.tell(op="cancel", id=3)
+        end.tell(op="ping")
+        while end.receive()[0]["op"] != "pong":
+            pass
+        engine.go.set()
+        end.send(job(4))
+        answered = []
+        while 4 not in answered:
+            header, _ = end.receive()
+            assert header["op"] == "done"
+            answered.append(header["id"])
+    assert 3 not in answered
+
+
+def test_waiting_to_be_encoded(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoding, go = threading.Semaphore(0), threading.Event()
+    encoded = []
+
+    def slow_write(one: object, shown: NDArray[np.generic]) -> list[bytes]:
+        encoding.release()
+        assert go.wait(PATIENCE)
+        encoded.append(one.id)  # type: ignore[attr-defined]
+        return imaging.write(one, shown)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(writers, "write", slow_write)
+    with Loopback(FakeEngine(open_bundle(images))) as end:
+        end.send(job(1, n=2), job(2, n=2), job(3, n=2))
+        assert encoding.acquire(timeout=PATIENCE)
+        end.tell(op="cancel", id=1)
+        end.tell(op="cancel", id=2)
+        end.tell(op="ping")
+        assert end.receive()[0]["op"] == "pong"
+        go.set()
+        header, _ = end.receive()
+        assert (header["op"], header["id"]) == ("done", 3)
+        assert encoded == [1, 3], "one was being encoded when it was cancelled, two had not begun"
+        eventually(lambda: not end.worker._writers._wanted, "nothing is remembered of them")
