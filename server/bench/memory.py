@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from server.bench.arrivals import endless
 from server.bench.client import Load
-from server.bench.contenders import longjump
 from server.bench.figures import Target
 from server.bench.processes import pss
 from server.bench.setup import CONNECTIONS, Setup
@@ -17,7 +16,7 @@ def measure(setup: Setup) -> list[Target]:
 
     The bench itself loads no library that the server does, and its raw engines have ended: nothing is shared away.
     """
-    contender = longjump(setup.bundle, ("--cpu-workers", "1", "--threads", str(setup.threads)))
+    contender = setup.with_workers(1)
     with contender.start() as server:
         with Load(server.address, CONNECTIONS) as load:
             answers = load.closed_loop(endless(setup.mix, contender.write_patient, setup.rng()), setup.seconds)

@@ -35,12 +35,20 @@ class Setup:
     steps: tuple[int, int]
     """The fewest and the most that the bundle takes."""
     image: bool
+    costs: Path
+    """Where the servers of this run keep what they learn of T(b): what one before learned on a busy machine would count
+    against them, and what they learn under overload against the next."""
     peers: tuple[Contender, ...] = ()
 
     @property
     def ours(self) -> Contender:
         """Our server with the split."""
-        return longjump(self.bundle, ("--cpu-workers", str(self.workers), "--threads", str(self.threads)))
+        return self.with_workers(self.workers)
+
+    def with_workers(self, workers: int) -> Contender:
+        """Our server with another number of worker processes."""
+        split = ("--cpu-workers", str(workers), "--threads", str(self.threads))
+        return longjump(self.bundle, (*split, "--cost-cache", str(self.costs)))
 
     @property
     def mix(self) -> Mix:

@@ -23,9 +23,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from server.bench.client import Address
-from server.bench.contenders import longjump
+from server.bench.contenders import Contender, longjump
 from server.bench.figures import median, slope
 from server.bench.processes import open_files, pss
 from server.bench.setup import SEED
@@ -200,7 +201,7 @@ def run(args: argparse.Namespace) -> int:
     """Load, watch, judge and print; 0, or 1 if something is not as it should be."""
     bundle = default_bundle(args.bundle)
     steps = json.loads((bundle / "manifest.json").read_bytes())["steps"]
-    with longjump(bundle, ("--cache-bytes", str(CACHE_BYTES))).start() as server:
+    with TemporaryDirectory() as costs, _server(bundle, costs).start() as server:
         script = _script(server.address, steps)
         files = sum(map(open_files, server.processes))
         begin = time.monotonic()
@@ -231,6 +232,10 @@ def run(args: argparse.Namespace) -> int:
     print(f"open files: {more_files:+d}")
     print("\n".join(f"FAULT: {fault}" for fault in faults) or "memory is flat, and every answer one that may be")
     return 1 if faults else 0
+
+
+def _server(bundle: Path, costs: str) -> Contender:
+    return longjump(bundle, ("--cache-bytes", str(CACHE_BYTES), "--cost-cache", costs))
 
 
 def _script(address: Address, steps: Sequence[int]) -> Script:

@@ -1,0 +1,61 @@
+"""Ten thousand requests under random load: every answer is, byte for byte, what the idle server gives."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from server.serve import DEMO
+
+from .conftest import Start
+
+REQUESTS = 10_000
+DISTINCT = 400
+CLIENTS = 48
+ALONE = {"cache-control": "no-store"}
+"""Neither from the cache nor by joining an identical request: each is run."""
+
+
+def targets(count: int, most: int, labels: int, rng: random.Random) -> list[str]:
+    """Different requests: mostly of one step, some of more, some for several images, with and without a label."""
+    made = []
+    for seed in range(count):
+        steps = rng.choices([1, 2, 4, most], [0.6, 0.2, 0.1, 0.1])[0]
+        n = rng.choices([1, 2, 5], [0.9, 0.06, 0.04])[0]
+        label = f"&label={rng.randrange(labels)}" if rng.random() < 0.5 else ""
+        made.append(f"/generate?seed={1000 * seed}&steps={steps}&n={n}&format={rng.choice(['png', 'npy'])}{label}")
+    return made
+
+
+def load(start: Start, bundle: Path, most: int, labels: int, requests: int, distinct: int) -> None:
+    rng = random.Random(5)
+    server = start(bundle, "--cpu-workers", "2", "--threads", "1", "--max-row-steps", "1000000", fake=False)
+    pool = targets(distinct, most, labels, rng)
+    idle = {target: server.client.post(target, headers=ALONE).content for target in pool}
+    assert len(set(idle.values())) == distinct, "control: different requests, different bytes"
+    ticks, rows = server.metric("longjump_tick_rows_count"), server.metric("longjump_tick_rows_sum")
+
+    def ask(target: str) -> bool:
+        answer = server.client.post(target, headers=ALONE)
+        assert answer.status_code == 200, answer.text
+        return answer.content == idle[target]
+
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        same = list(clients.map(ask, rng.choices(pool, k=requests)))
+    assert same.count(False) == 0
+    assert len(same) == requests
+    ticks = server.metric("longjump_tick_rows_count") - ticks
+    rows = server.metric("longjump_tick_rows_sum") - rows
+    assert rows / ticks > 1.5, "the batches were not mixed, so this has shown nothing"
+
+
+def test_load_changes_no_picture(start: Start, images: Path) -> None:
+    load(start, images, most=4, labels=3, requests=600, distinct=100)
+
+
+@pytest.mark.slow
+def test_ten_thousand_requests_change_no_picture(start: Start) -> None:
+    load(start, DEMO, most=8, labels=16, requests=REQUESTS, distinct=DISTINCT)
