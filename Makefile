@@ -36,7 +36,7 @@ soak: $(VENV)/.serve ## load a server at random for 10 minutes (SECONDS=60); its
 	@exec $(BIN)/longjump soak $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
 
 .PHONY: demo-train
-demo-train: $(VENV)/.dev ## train the demo again: data, training, export, into runs/demo (an hour on 2 idle cores, 99 minutes measured on busy ones)
+demo-train: $(VENV)/.dev ## train the demo again: data, training, export, into runs/demo (99 minutes measured, most of it on one of 2 cores)
 	@echo "longjump: the demo, from nothing, into $(DEMO): data about 5 minutes on 2 cores, then the training (it prints the time left)"
 	@test -e $(DEMO)/data/data.json || $(BIN)/longjump data build facets --size 32 --train 60000 --test 10000 --out $(DEMO)/data
 	@$(BIN)/longjump train facets/meanflow --data $(DEMO)/data --out $(DEMO)/run $$(test -e $(DEMO)/run/recipe.yaml && echo --resume)
