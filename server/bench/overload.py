@@ -17,6 +17,7 @@ from server.bench.figures import Target, median, milliseconds, percentile
 from server.bench.idle import latencies
 from server.bench.processes import cpu_seconds
 from server.bench.setup import CONNECTIONS, Setup
+from server.bench.sleeping import ALPHA, BEST, BETA
 from server.bench.throughput import rate, warm_seconds
 
 TIMES = 2.0
@@ -42,6 +43,7 @@ def measure(setup: Setup) -> list[Target]:
     module = (sys.executable, "-P", "-m", "server.bench.sleeping")
     sleeping = replace(ours, name="longjump, engine sleeps", command=(*module, *ours.command[3:]))
     targets = []
+    print(f"an engine that sleeps {1000 * ALPHA:g} ms + {1000 * BETA:g} ms a row does at most {BEST:.0f} rows/s")
     for contender, limit in ((sleeping, 0.95), (ours, 0.8)):
         targets += _measure(setup, contender, limit)
     for peer in setup.peers:
