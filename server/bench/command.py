@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,6 +30,7 @@ from server import serve
 from server.bench import idle, kill, launch, memory, mixed, overload, throughput
 from server.bench.figures import Target, table
 from server.bench.peers import find_peers
+from server.bench.processes import used_by_all, used_by_us
 from server.bench.setup import Setup
 from server.serve import default_bundle, default_threads, positive
 
@@ -41,6 +44,10 @@ MEASUREMENTS = {
     "kill": kill.measure,
 }
 """In the order in which they run: memory while no raw engine shares libraries with the server."""
+
+
+DISTURBED = 0.05
+"""Of a core, in use by other programs, from which on figures are marked."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,9 +115,19 @@ def run(args: argparse.Namespace) -> int:
         for name, measure in MEASUREMENTS.items():
             if args.only is None or name in args.only:
                 print(flush=True)
-                targets += measure(setup)
+                targets += _undisturbed(measure, setup)
     print(f"\n{table(targets)}\n{sum(target.met for target in targets)} of {len(targets)} targets met")
     return 0
+
+
+def _undisturbed(measure: Callable[[Setup], list[Target]], setup: Setup) -> list[Target]:
+    """Measure, and say so if other programs took part of the machine: the figures are not of this server then."""
+    begin, others = time.monotonic(), used_by_all() - used_by_us()
+    targets = measure(setup)
+    share = (used_by_all() - used_by_us() - others) / (time.monotonic() - begin)
+    if share > DISTURBED:
+        print(f"DISTURBED: other programs used {share:.0%} of a core meanwhile")
+    return targets
 
 
 def _seconds(text: str) -> float:

@@ -43,7 +43,8 @@ def measure(setup: Setup) -> list[Target]:
     module = (sys.executable, "-P", "-m", "server.bench.sleeping")
     sleeping = replace(ours, name="longjump, engine sleeps", command=(*module, *ours.command[3:]))
     targets = []
-    print(f"an engine that sleeps {1000 * ALPHA:g} ms + {1000 * BETA:g} ms a row does at most {BEST:.0f} rows/s")
+    cost = f"{1000 * ALPHA:g} ms + {1000 * BETA:g} ms a row"
+    print(f"an engine that sleeps {cost} does at most {BEST:.0f} rows/s in each worker")
     for contender, limit in ((sleeping, 0.95), (ours, 0.8)):
         targets += _measure(setup, contender, limit)
     for peer in setup.peers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -38,6 +39,18 @@ def cpu_seconds(pid: int) -> float:
     """Seconds of processor time that a process has used (in steps of 10 ms); 0 for one that ended."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+
+
+def used_by_all() -> float:
+    """Seconds of processor time, over all cores, that the machine has used, waiting and idling left out."""
+    user, nice, system, _, _, *rest = map(int, (PROC / "stat").read_text().split(maxsplit=9)[1:9])
+    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
+
+
+def used_by_us() -> float:
+    """Seconds of processor time of this process, and of those it started, and they, once they have ended."""
+    found = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in found)
 
 
 def open_files(pid: int) -> int:
