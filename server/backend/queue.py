@@ -12,7 +12,11 @@ from typing import Protocol
 
 from server.jobs import Job
 from server.schedule.admission import Backlog, Bounds
-from server.schedule.policy import Key, Shares, order_key, patient_until
+from server.schedule.policy import Key, Shares, changes, order_key, standing
+
+
+SPARE_CHANGES = 64
+"""Changes of standing of jobs that are gone, kept beyond two for each that waits: their times may be far off."""
 
 
 class QueueFull(Exception):
@@ -74,10 +78,10 @@ class MemoryQueue:
         self._shares = Shares()
         self._waiting: dict[int, Job] = {}
         self._running: dict[int, Job] = {}
-        # Jobs of one client and one class never change places, so that only the first of each is compared. An entry
-        # whose job is gone, or is promoted (a batch job that became urgent), is skipped when it comes to the top.
-        self._groups: dict[tuple[str, bool], list[tuple[float, int]]] = {}
-        self._patience: list[tuple[float, int]] = []
+        # Jobs of one client and one standing never change places, so that only the first of each is compared. An entry
+        # whose job is gone is skipped when it comes to the top; one whose standing has changed is in two groups.
+        self._groups: dict[tuple[str, int], list[tuple[float, int]]] = {}
+        self._changes: list[tuple[float, int]] = []
 
     @property
     def waiting(self) -> int:
@@ -102,10 +106,10 @@ class MemoryQueue:
         self.on_arrival()
 
     def take(self, now: float, fits: Callable[[Job], bool]) -> Job | None:
-        while self._patience and self._patience[0][0] <= now:
-            job = self._waiting.get(heapq.heappop(self._patience)[1])
+        while self._changes and self._changes[0][0] <= now:
+            job = self._waiting.get(heapq.heappop(self._changes)[1])
             if job is not None:
-                self._push(job, patient=False)
+                self._push(job, now)
         firsts = [job for group in tuple(self._groups) if (job := self._first(group)) is not None]
         job = min(firsts, key=lambda first: self.key(first, now), default=None)
         if job is None or not fits(job):
@@ -133,15 +137,17 @@ class MemoryQueue:
 
     def _enqueue(self, job: Job) -> None:
         self._waiting[job.id] = job
-        patient = job.priority == "batch"
-        self._push(job, patient)
-        if patient:
-            heapq.heappush(self._patience, (patient_until(job), job.id))
+        self._push(job, job.arrival)
+        if len(self._changes) > 2 * len(self._waiting) + SPARE_CHANGES:
+            self._changes = [change for change in self._changes if change[1] in self._waiting]
+            heapq.heapify(self._changes)
+        for moment in changes(job):
+            heapq.heappush(self._changes, (moment, job.id))
 
-    def _push(self, job: Job, patient: bool) -> None:
-        heapq.heappush(self._groups.setdefault((job.client, patient), []), (job.due, job.id))
+    def _push(self, job: Job, now: float) -> None:
+        heapq.heappush(self._groups.setdefault((job.client, standing(job, now)), []), (job.due, job.id))
 
-    def _first(self, group: tuple[str, bool]) -> Job | None:
+    def _first(self, group: tuple[str, int]) -> Job | None:
         """The first waiting job of a group; a group without one is dropped."""
         heap = self._groups[group]
         while heap:

@@ -162,17 +162,34 @@ def patient_until(item: Item) -> float:
     return (item.arrival + item.deadline) / 2
 
 
+def hurried_from(item: Item) -> float:
+    """When fair share stops to hold an item back: no more than LAST_PART of the time to its deadline is left then."""
+    return item.deadline - LAST_PART * (item.deadline - item.arrival)
+
+
+def standing(item: Item, now: float) -> int:
+    """What comes before everything in the order of one client's items: 0 hurried, 1 interactive, 2 patient batch.
+
+    Items of one client and one standing never change places.
+    """
+    if now >= hurried_from(item):
+        return 0
+    return 2 if item.priority == "batch" and now < patient_until(item) else 1
+
+
+def changes(item: Item) -> tuple[float, ...]:
+    """When the standing of an item changes."""
+    return (patient_until(item), hurried_from(item)) if item.priority == "batch" else (hurried_from(item),)
+
+
 def order_key(item: Item, now: float, shares: Shares) -> Key:
     """Sorts what is to run first to the front.
 
-    A batch item counts as interactive from `patient_until`. Fair share does not hold back an item of whose time to its
-    deadline no more than LAST_PART is left: others have passed it that came after it was admitted, and admission
-    keeps such items few. So nothing starves.
+    A batch item counts as interactive from `patient_until`. Fair share does not hold back an item from `hurried_from`:
+    others have passed it that came after it was admitted, and admission keeps such items few. So nothing starves.
     """
-    if item.deadline - now <= LAST_PART * (item.deadline - item.arrival):
-        return (0, -1, item.due, item.id)
-    patient = item.priority == "batch" and now < patient_until(item)
-    return (1 if patient else 0, shares.level(item.client), item.due, item.id)
+    stands = standing(item, now)
+    return (int(stands == 2), -1 if stands == 0 else shares.level(item.client), item.due, item.id)
 
 
 def pick(state: State, now: float) -> list[Row]:

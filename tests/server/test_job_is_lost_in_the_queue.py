@@ -70,6 +70,35 @@ def test_batch_waits_for_interactive_until_half_of_its_time_is_gone(make: Make) 
     assert take(queue, now=31.0) == [1, 3]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_taken_job_is_the_first_of_the_order_at_that_moment(make: Make, seed: int) -> None:
+    """Places change with time: a batch job gets urgent, and in the last part of its time no job waits for its share."""
+    rng = random.Random(seed)
+    queue = make(WIDE)
+    waiting: dict[int, Job] = {}
+    now = 0.0
+    for number in range(400):
+        now += rng.expovariate(20.0)
+        job = make_job(
+            number,
+            arrival=now,
+            due=now + rng.uniform(0.0, 5.0),
+            deadline=now + rng.uniform(0.5, 8.0),
+            client=rng.choice("abc"),
+            priority=rng.choice(["interactive", "interactive", "batch"]),
+            steps=rng.choice([1, 8]),
+        )
+        waiting[number] = job
+        fill(queue, job)
+        for _ in range(rng.choice([0, 1, 2])):
+            first = min(waiting.values(), key=lambda job: queue.key(job, now), default=None)
+            assert queue.take(now, lambda job: True) == first
+            if first is None:
+                break
+            del waiting[first.id]
+            queue.done(first.id)
+
+
 def test_client_with_much_work_does_not_hold_up_another(make: Make) -> None:
     queue = make(WIDE)
     greedy = [make_job(number, client="greedy", steps=8) for number in range(100)]
