@@ -38,6 +38,15 @@ class Path:
     """None as in Job: drawn from the seed."""
 
 
+def rows_per_step(n: int, label: int | None, path: Path | None) -> int:
+    """Rows of one network evaluation that one step of n samples takes: two for a sample between two labels.
+
+    Ends whose labels are drawn from their seeds count as two labels: only the worker draws.
+    """
+    one_label = path is None or (path.label == label and label is not None)
+    return n * (1 if one_label else 2)
+
+
 @dataclass(frozen=True)
 class Job:
     """One admitted request: n samples, sample i with the seed seed + i (all of them `seed` with a `path`).
@@ -75,12 +84,8 @@ class Job:
 
     @property
     def rows_per_step(self) -> int:
-        """Rows of one network evaluation that one step of all samples takes: two for a sample between two labels.
-
-        Ends whose labels are drawn from their seeds count as two labels: only the worker draws.
-        """
-        one_label = self.path is None or (self.path.label == self.label and self.label is not None)
-        return self.n * (1 if one_label else 2)
+        """Rows of one network evaluation that one step of all samples takes."""
+        return rows_per_step(self.n, self.label, self.path)
 
     @property
     def row_steps(self) -> int:

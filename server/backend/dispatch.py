@@ -11,15 +11,11 @@ from typing import Any, Literal, Protocol
 from server.backend.queue import Queue
 from server.jobs import Expired, Job, JobFailed, Part, Result, Stages, Stopped
 from server.schedule.costs import Costs
+from server.schedule.placement import place
 from server.wire import pack
 
 MAX_DEATHS = 3
 """Workers that may die with a job in hand before the job is taken for the cause and fails."""
-
-ROOM_TICKS = 3
-"""Ticks of rows that a worker has ahead of a job that it is given: enough that it never waits for the API process and
-sees more waiting than makes a full tick (`policy.PRESSURE`), and few enough that the order is decided in the queue,
-with all workers to choose from."""
 
 Ticked = Callable[[int, float], None]
 """Called with (rows, seconds) of every tick."""
@@ -205,28 +201,17 @@ class Dispatch:
             asyncio.get_running_loop().call_soon(self._feed)
 
     def _place(self, job: Job, now: float) -> Attached | None:
-        """The worker that gets a job: the one with the fewest rows ahead of it, if that has room.
+        """The worker that gets a job, if one has room.
 
-        Rows behind the job in the order take no room: it passes them. A job that was with a worker which died runs
-        alone, so that the next death counts against the job that caused it and not against the company it had.
+        A job that was with a worker which died runs alone, so that the next death counts against the job that caused it
+        and not against the company it had.
         """
         if job.id in self._deaths:
             return next((worker for worker in self._workers if not worker.taken), None)
-        room, key = ROOM_TICKS * self.costs.knee, self.queue.key
-        own = key(job, now)
-        best: Attached | None = None
-        least = (room, 0)
-        for worker in self._workers:
-            if not worker.taken:
-                return worker
-            if self._deaths.keys() & worker.taken.keys():
-                continue
-            jobs = worker.taken.values()
-            ahead = sum(taken.rows_per_step for taken in jobs if key(taken, now) < own)
-            load = (ahead, sum(taken.row_steps for taken in jobs))
-            if ahead < room and (best is None or load < least):
-                best, least = worker, load
-        return best
+        open_to_all = [worker for worker in self._workers if not self._deaths.keys() & worker.taken.keys()]
+        held = [worker.taken.values() for worker in open_to_all]
+        chosen = place(job, held, lambda other: self.queue.key(other, now), self.costs.knee)
+        return None if chosen is None else open_to_all[chosen]
 
     def _expire_later(self, job: Job) -> None:
         """Fail the job at its deadline if it still waits in the queue then."""

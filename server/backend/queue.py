@@ -14,7 +14,6 @@ from server.jobs import Job
 from server.schedule.admission import Backlog, Bounds
 from server.schedule.policy import Key, Shares, changes, order_key, standing
 
-
 SPARE_CHANGES = 64
 """Changes of standing of jobs that are gone, kept beyond two for each that waits: their times may be far off."""
 

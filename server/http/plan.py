@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from server.backend.model import Model
-from server.jobs import Format, Job, Layout, Path, Priority, Stages, Vary
+from server.jobs import Format, Job, Layout, Path, Priority, Stages, Vary, rows_per_step
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -66,8 +66,7 @@ class Plan:
     @property
     def rows_per_step(self) -> int:
         """Rows of one network evaluation that one step of all samples takes."""
-        one_label = self.path is None or (self.path.label == self.label and self.label is not None)
-        return self.n * (1 if one_label else 2)
+        return rows_per_step(self.n, self.label, self.path)
 
     def job(
         self, job_id: int, visit: Visit, steps: int, due: float, deadline: float, *, every_step: bool = False

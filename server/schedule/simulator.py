@@ -17,10 +17,8 @@ from typing import Literal
 from server.jobs import Job
 from server.schedule.admission import Backlog, Bounds, Refused, Wanted, decide
 from server.schedule.costs import Costs
-from server.schedule.policy import Policy, Row, Shares, State, order_key, pick
-
-ROOM_TICKS = 3
-"""Full ticks of rows that a worker has ahead of a job that it is given, as in `server.backend.dispatch`."""
+from server.schedule.placement import place
+from server.schedule.policy import Key, Policy, Row, Shares, State, order_key, pick
 
 BOUNDS = Bounds(max_requests=1024, max_row_steps=1 << 20, max_bytes=1 << 30)
 
@@ -139,10 +137,15 @@ class _Simulation:
     def _feed(self, now: float) -> None:
         """Give waiting jobs to workers, first in order first, and wake those that idle."""
         while self._waiting:
-            job = min(self._waiting.values(), key=lambda job: order_key(job, now, self._shares))
-            worker = self._place(job, now)
-            if worker is None:
+
+            def key(job: Job) -> Key:
+                return order_key(job, now, self._shares)
+
+            job = min(self._waiting.values(), key=key)
+            chosen = place(job, [worker.jobs.values() for worker in self._workers], key, self._costs.knee)
+            if chosen is None:
                 break
+            worker = self._workers[chosen]
             del self._waiting[job.id]
             self._shares.charge(job.client, job.row_steps)
             worker.jobs[job.id] = job
@@ -154,19 +157,6 @@ class _Simulation:
         for worker in self._workers:
             if worker.picked is None:
                 self._begin(worker, now)
-
-    def _place(self, job: Job, now: float) -> _Worker | None:
-        """As `server.backend.dispatch` places it: where the fewest rows are ahead of it, if there is room at all."""
-        place = order_key(job, now, self._shares)
-        least: tuple[int, int] = (ROOM_TICKS * self._costs.knee, 0)
-        best = None
-        for worker in self._workers:
-            held = worker.jobs.values()
-            ahead = sum(taken.rows_per_step for taken in held if order_key(taken, now, self._shares) < place)
-            load = (ahead, sum(taken.row_steps for taken in held))
-            if load < least:
-                best, least = worker, load
-        return best
 
     def _begin(self, worker: _Worker, now: float) -> None:
         for job in [job for job in worker.jobs.values() if now > job.deadline]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from server.backend.dispatch import ROOM_TICKS
+from server.schedule.placement import ROOM_TICKS
 
 from .conftest import Server, Start, eventually
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from server.backend.dispatch import ROOM_TICKS
+from server.schedule.placement import ROOM_TICKS
 
 from .conftest import make_job
 from .wires import ROOM, Wire, dispatch

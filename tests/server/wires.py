@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from server.backend.dispatch import ROOM_TICKS, Dispatch
+from server.backend.dispatch import Dispatch
 from server.backend.queue import MemoryQueue
 from server.schedule.admission import Bounds
 from server.schedule.costs import Costs
+from server.schedule.placement import ROOM_TICKS
 from server.wire import Frames
 
 KNEE = 2

@@ -1,0 +1,32 @@
+"""Which worker gets a job: pure, for the server and for the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from server.jobs import Job
+from server.schedule.policy import Key
+
+ROOM_TICKS = 3
+"""Ticks of rows that a worker has ahead of a job that it is given: enough that it never waits for the API process and
+sees more waiting than makes a full tick (`policy.PRESSURE`), and few enough that the order is decided in the queue,
+with all workers to choose from."""
+
+
+def place(job: Job, held: Sequence[Collection[Job]], key: Callable[[Job], Key], knee: int) -> int | None:
+    """Which worker takes a job: the one with the fewest rows ahead of it; None while none has room.
+
+    `held` are the jobs that each worker has, `key` the order now, `knee` the rows of a full tick. Rows behind the job
+    in the order take no room: it passes them. A worker without jobs takes any.
+    """
+    own = key(job)
+    best: int | None = None
+    least = (ROOM_TICKS * knee, 0)
+    for number, jobs in enumerate(held):
+        if not jobs:
+            return number
+        ahead = sum(taken.rows_per_step for taken in jobs if key(taken) < own)
+        load = (ahead, sum(taken.row_steps for taken in jobs))
+        if ahead < ROOM_TICKS * knee and (best is None or load < least):
+            best, least = number, load
+    return best
