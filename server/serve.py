@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.runtime.cores import available_cores
+from server.arguments import port, positive, whole
 from server.backend.supervisor import END_SECONDS, WORKER, Child, bundle_name, worker_command
 from server.http.flags import add_safety_arguments, add_sight_arguments, guard
 
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listening.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)"
     )
-    listening.add_argument("--port", type=_port, default=8000, help="port; 0 takes a free one (default: %(default)s)")
+    listening.add_argument("--port", type=port, default=8000, help="port; 0 takes a free one (default: %(default)s)")
     listening.add_argument(
         "--drain-seconds",
         type=positive,
@@ -144,7 +145,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     requests.add_argument(
         "--cache-bytes",
-        type=_whole,
+        type=whole,
         default=64 * MEBIBYTE,
         metavar="N",
         help="bytes of answers kept for requests that name their seed; 0: none (default: 64 MiB)",
@@ -316,23 +317,3 @@ def _listen(host: str, port: int) -> socket.socket:
 def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"http://{host}:{port}"
-
-
-def positive(text: str) -> int:
-    """An argument that is a whole number of at least 1."""
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return number
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
-    return int(text)

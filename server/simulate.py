@@ -18,6 +18,7 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from server.arguments import number, positive, share
 from server.schedule.costs import Costs
 from server.schedule.simulator import Outcome, Run, measured, simulate, traffic
 
@@ -36,19 +37,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="step counts and their shares of the requests (default: %(default)s)",
     )
     how_much = asked.add_mutually_exclusive_group()
-    how_much.add_argument("--load", type=positive, default=0.7, metavar="X", help="of capacity (default: %(default)s)")
-    how_much.add_argument("--rate", type=positive, metavar="R", help="requests per second, in place of --load")
-    asked.add_argument("--seconds", type=positive, default=30.0, metavar="S", help="(default: %(default)s)")
-    asked.add_argument("--clients", type=count, default=1, metavar="N", help="who share it (default: %(default)s)")
-    asked.add_argument("--deadline", type=positive, metavar="MS", help="of every request (default: the server's)")
+    how_much.add_argument("--load", type=number, default=0.7, metavar="X", help="of capacity (default: %(default)s)")
+    how_much.add_argument("--rate", type=number, metavar="R", help="requests per second, in place of --load")
+    asked.add_argument("--seconds", type=number, default=30.0, metavar="S", help="(default: %(default)s)")
+    asked.add_argument("--clients", type=positive, default=1, metavar="N", help="who share it (default: %(default)s)")
+    asked.add_argument("--deadline", type=number, metavar="MS", help="of every request (default: the server's)")
     asked.add_argument("--seed", type=int, default=0, metavar="N", help="of the arrivals (default: %(default)s)")
     server = parser.add_argument_group("server")
-    server.add_argument("--workers", type=count, default=1, metavar="N", help="(default: %(default)s)")
+    server.add_argument("--workers", type=positive, default=1, metavar="N", help="(default: %(default)s)")
     server.add_argument(
-        "--max-rows", type=count, default=16, metavar="N", help="bound of a tick (default: %(default)s)"
+        "--max-rows", type=positive, default=16, metavar="N", help="bound of a tick (default: %(default)s)"
     )
-    server.add_argument("--alpha-ms", type=positive, default=1.0, metavar="MS", help="of a tick (default: %(default)s)")
-    server.add_argument("--beta-ms", type=positive, default=3.0, metavar="MS", help="of a row (default: %(default)s)")
+    server.add_argument("--alpha-ms", type=number, default=1.0, metavar="MS", help="of a tick (default: %(default)s)")
+    server.add_argument("--beta-ms", type=number, default=3.0, metavar="MS", help="of a row (default: %(default)s)")
     server.add_argument("--costs", type=Path, metavar="FILE", help="measured T(b), in place of alpha and beta")
     server.add_argument(
         "--jitter", type=share, default=0.1, metavar="X", help="relative spread of a tick's time (default: %(default)s)"
@@ -100,15 +101,15 @@ def report(
     """The table, and what the whole came to. Goodput counts what was done in time while requests came."""
     head = ("steps", "asked", "answered", "late", "refused", "expired", "idle ms", "p50 ms", "p99 ms", "p99/idle")
     rows: list[tuple[str, ...]] = [head]
-    for number in steps:
-        outcomes = [one for one in result.outcomes if one.wanted.steps == [number]]
-        idle = 1000 * number * tick_seconds(1)
+    for count in steps:
+        outcomes = [one for one in result.outcomes if one.wanted.steps == [count]]
+        idle = 1000 * count * tick_seconds(1)
         latencies = sorted(1000 * one.latency for one in outcomes if one.fate == "answered")
         p50, p99 = (percentile(latencies, part) for part in (0.5, 0.99))
         late = sum(one.fate == "answered" and not one.in_time for one in outcomes)
         counts = [len(outcomes), len(latencies), late, *(_fates(outcomes, fate) for fate in ("refused", "expired"))]
         times = [f"{idle:.1f}", *("-" if value is None else f"{value:.1f}" for value in (p50, p99))]
-        rows.append((str(number), *map(str, counts), *times, "-" if p99 is None else f"{p99 / idle:.1f}"))
+        rows.append((str(count), *map(str, counts), *times, "-" if p99 is None else f"{p99 / idle:.1f}"))
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(text.rjust(width) for text, width in zip(row, widths)) for row in rows]
     in_time = [one for one in result.outcomes if one.in_time and one.finished is not None and one.finished <= seconds]
@@ -127,44 +128,13 @@ def mix(text: str) -> Mix:
     """An argument like 1:0.9,8:0.1; shares are scaled to a sum of 1."""
     try:
         parts = [part.split(":") for part in text.split(",")]
-        found = [(count(steps), positive(part)) for steps, part in parts]
+        found = [(positive(steps), number(part)) for steps, part in parts]
     except (ValueError, argparse.ArgumentTypeError):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list like 1:0.9,8:0.1 (steps:share)") from None
     if len({steps for steps, _ in found}) < len(found):
         raise argparse.ArgumentTypeError(f"{text!r} names a step count twice")
     total = sum(part for _, part in found)
     return [(steps, part / total) for steps, part in found]
-
-
-def count(text: str) -> int:
-    """An argument that is a whole number of at least 1."""
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return number
-
-
-def positive(text: str) -> float:
-    """An argument that is a finite number above 0."""
-    number = _number(text)
-    if not 0.0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return number
-
-
-def share(text: str) -> float:
-    """An argument that is a number from 0 to 1."""
-    number = _number(text)
-    if not 0.0 <= number <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return number
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
 
 
 def _fates(outcomes: Sequence[Outcome], fate: str) -> int:

@@ -14,7 +14,7 @@ from server.backend.model import Model, read_hello
 from server.backend.queue import MemoryQueue, Queue
 from server.backend.supervisor import END_SECONDS, Child, Supervisor, WorkerRefused
 from server.jobs import Priority
-from server.schedule.admission import Admitted, Bounds, Refused, Wanted, decide
+from server.schedule.admission import DEADLINES, Admitted, Bounds, Refused, Wanted, decide
 from server.schedule.costs import Costs
 
 
@@ -76,9 +76,12 @@ class Line:
 
     def admit(self, wanted: Wanted, now: float) -> Admitted | Refused:
         """Whether a request is let in, by what is admitted already and what ticks cost; `now` of time.monotonic()."""
-        deadline = self._setup.deadline if wanted.priority == "interactive" else None
-        dispatch = self.dispatch
+        dispatch, deadline = self.dispatch, self.default_deadline(wanted.priority)
         return decide(wanted, self.queue.backlog, dispatch.costs, dispatch.workers, self.queue.bounds, now, deadline)
+
+    def default_deadline(self, priority: Priority) -> float:
+        """Seconds that a request of a class has which names no deadline."""
+        return self._setup.deadline if priority == "interactive" else DEADLINES[priority]
 
     def capacity(self) -> dict[str, Any]:
         """What the line can do and has to do: its entry in /v1/capacity."""

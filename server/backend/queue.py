@@ -91,15 +91,12 @@ class MemoryQueue:
         return len(self._running)
 
     async def put(self, job: Job) -> None:
-        held, bounds, size = self.backlog, self.bounds, job_bytes(job)
-        for name, value, bound in (
-            ("requests", held.requests + 1, bounds.max_requests),
-            ("row-steps", held.total + job.row_steps, bounds.max_row_steps),
-            ("bytes", held.bytes + size, bounds.max_bytes),
-        ):
-            if held.requests and value > bound:
-                raise QueueFull(f"with this request the queue would hold {value} {name}; its bound is {bound}")
-        held.add(job.priority, job.client, job.row_steps, size)
+        size = job_bytes(job)
+        excess = self.bounds.excess(self.backlog, job.row_steps, size)
+        if excess is not None:
+            wanted = f"{excess.wanted} {excess.what.replace('_', '-')}"
+            raise QueueFull(f"with this request the queue would hold {wanted}; its bound is {excess.bound}")
+        self.backlog.add(job.priority, job.client, job.row_steps, size)
         self._shares.arrive(job.client)
         self._enqueue(job)
         self.on_arrival()

@@ -27,12 +27,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from server import serve
+from server.arguments import positive
 from server.bench import idle, kill, launch, memory, mixed, overload, throughput
 from server.bench.figures import Target, table
 from server.bench.peers import find_peers
 from server.bench.processes import used_by_all, used_by_us
 from server.bench.setup import Setup
-from server.serve import default_bundle, default_threads, positive
+from server.serve import default_bundle, default_threads
 
 MEASUREMENTS = {
     "launch": launch.measure,

@@ -25,12 +25,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from server.arguments import positive
 from server.bench.client import Address
 from server.bench.contenders import Contender, longjump
 from server.bench.figures import median, slope
 from server.bench.processes import open_files, pss
 from server.bench.setup import SEED
-from server.serve import default_bundle, positive
+from server.serve import default_bundle
 
 WARM_SHARE = 0.25
 """Of the run, in which caches fill and allocators settle: not judged."""

@@ -27,13 +27,13 @@ from server.http.interpolate import Interpolate
 from server.http.models import add_models
 from server.http.openai import Generations
 from server.http.problem import Problem
-from server.http.uploads import MAX_UPLOAD, Uploads
+from server.http.uploads import Uploads
 from server.http.variations import Variations
 from server.observe.metrics import CONTENT_TYPE, Metrics
 
 
 def build_app(
-    lines: Lines, metrics: Metrics, *, max_images: int, cache_bytes: int, max_upload: int = MAX_UPLOAD
+    lines: Lines, metrics: Metrics, *, max_images: int, cache_bytes: int, max_upload: int
 ) -> tuple[Application, FastAPI]:
     """The whole application, and the part of it that is FastAPI's, to which more routes may be added.
 

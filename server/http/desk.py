@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Literal
 from server.http import problem
 from server.http.cache import ResponseCache
 from server.http.flights import Flight, Flights, latest
-from server.http.plan import Auto, Plan, Receive, Source, Visit
+from server.http.plan import Auto, Plan, Receive, Visit
 from server.http.problem import Problem
 from server.jobs import Expired, JobFailed, Part, Result, Stopped
+from server.observe.account import Source
 from server.schedule.admission import Admitted, Refused, Wanted, auto_choices
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Desk:
             try:
                 answer = Answer(await waiter, place.steps, "joined" if joined else "run")
             except JobFailed as error:
-                if joined and isinstance(error, Expired) and time.monotonic() < latest(visit):
+                if joined and isinstance(error, Expired) and time.monotonic() < latest(visit, place.line):
                     continue  # the other client was in a hurry, this one is not
                 raise _failed(error) from None
             finally:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from server.http import problem
 from server.http.desk import Disconnected
 from server.http.dialects import written
-from server.http.plan import DISCONNECTED, Account, Caller, Receive, Scope, Send, Visit
+from server.http.plan import Receive, Scope, Send, Visit
 from server.http.problem import Header, Problem
+from server.observe.account import DISCONNECTED, Account, Caller
 
 if TYPE_CHECKING:
     from server.observe.metrics import Metrics
@@ -75,7 +76,6 @@ class Exchange:
             no_store="no-store" in caching,
             no_cache="no-cache" in caching,
             finish=fields.get("on_disconnect") == "finish",
-            request_id=self.caller.request_id,
             account=self.account,
         )
 

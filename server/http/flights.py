@@ -12,7 +12,7 @@ from server.http import problem
 from server.http.cache import ResponseCache
 from server.http.plan import Plan, Visit
 from server.jobs import Job, Part, Result, Stopped
-from server.schedule.admission import DEADLINES, Admitted
+from server.schedule.admission import Admitted
 
 if TYPE_CHECKING:
     from server.backend.line import Line
@@ -46,12 +46,12 @@ class Flight:
             return False
         if visit.deadline is None and not self.explicit:
             return True  # it came earlier under the same default
-        return self.job.deadline <= latest(visit)
+        return self.job.deadline <= latest(visit, self.line)
 
 
-def latest(visit: Visit) -> float:
+def latest(visit: Visit, line: Line) -> float:
     """Until when a visitor who shares another's work waits for it, a time of its arrival's clock."""
-    return visit.arrival + (DEADLINES[visit.priority] if visit.deadline is None else visit.deadline)
+    return visit.arrival + (line.default_deadline(visit.priority) if visit.deadline is None else visit.deadline)
 
 
 class Flights:

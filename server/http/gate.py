@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from server.http.auth import Keys, forbidden, unauthorized
 from server.http.dialects import written
-from server.http.plan import Account, Caller, Receive, Scope, Send
+from server.http.plan import Receive, Scope, Send
 from server.http.problem import Problem
+from server.observe.account import Account, Caller
 from server.observe.metrics import Metrics
 
 if TYPE_CHECKING:

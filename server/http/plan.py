@@ -9,17 +9,15 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable, Hashable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from server.backend.model import Model
-from server.jobs import Format, Job, Layout, Path, Priority, Stages, Vary, rows_per_step
+from server.jobs import Format, Job, Layout, Path, Priority, Vary, rows_per_step
+from server.observe.account import Account
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-Source = Literal["run", "cache", "joined"]
-"""Where an answer came from: its own work, the cache, or the work of an identical request in flight."""
 
 
 @dataclass(frozen=True)
@@ -94,40 +92,6 @@ class Plan:
         )
 
 
-DISCONNECTED = 499
-"""The status that metrics and logs give a request whose client went away (nobody receives it)."""
-
-
-@dataclass(slots=True)
-class Account:
-    """What became of one HTTP request, written down as it goes, for metrics and logs. None: it did not get so far."""
-
-    endpoint: str = "other"
-    """The route, as `server.http.gate` names it."""
-    status: int = 200
-    """The reply's; `DISCONNECTED` where nobody was there to receive one."""
-    refused: str | None = None
-    """The short name of the problem that was the reply."""
-    model: str | None = None
-    steps: int | None = None
-    """Of the answer, as far as it was settled."""
-    source: Source | None = None
-    stages: Stages | None = None
-    """Of work that was done for this request or one that it joined."""
-    deadline: float | None = None
-    """Seconds from arrival, of admitted work: the client's or the default."""
-    first_image: float | None = None
-    """Seconds from arrival to the first image that was ready to be sent."""
-
-
-class Caller(NamedTuple):
-    """Who sent a request, as the gate before all endpoints found out; it stands in scope["caller"]."""
-
-    client: str
-    """The name of the key, or the peer's address."""
-    request_id: str
-
-
 @dataclass(frozen=True)
 class Visit:
     """Who asks, and how: what does not change the bytes of the answer."""
@@ -145,5 +109,4 @@ class Visit:
     """The cache is not read."""
     finish: bool = False
     """Work goes on for the cache when the client leaves."""
-    request_id: str = ""
     account: Account = field(default_factory=Account, compare=False)

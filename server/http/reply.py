@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 from server.backend.model import Model
 from server.http.desk import Answer
-from server.http.plan import Plan, Source
+from server.http.plan import Plan
 from server.http.problem import Header
 from server.jobs import Format
+from server.observe.account import Source
 
 MEDIA_TYPES: dict[Format, str] = {
     "png": "image/png",

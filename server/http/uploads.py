@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
     from server.http.endpoint import Exchange
 
-MAX_UPLOAD = 10 * 2**20
-"""Bytes of an uploaded image, unless the server is told otherwise."""
-
 MAX_PIXELS = 25_000_000
 """Pixels of an uploaded image. Decoding takes up to 8 bytes for each."""
 
@@ -65,7 +62,7 @@ class Upload:
 class Uploads:
     """Reads and decodes what clients upload."""
 
-    def __init__(self, max_bytes: int = MAX_UPLOAD, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, max_bytes: int, max_pixels: int = MAX_PIXELS) -> None:
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
         self._held = 0

@@ -14,11 +14,11 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from server.http.plan import Account, Caller, Scope
+    from server.observe.account import Account, Caller
 
 Form = Literal["text", "json"]
 
@@ -70,7 +70,7 @@ class Log:
         self._wake.set()
         self._writer.join(patience)
 
-    def request(self, scope: Scope, caller: Caller, account: Account, start: float, seconds: float) -> None:
+    def request(self, scope: Mapping[str, Any], caller: Caller, account: Account, start: float, seconds: float) -> None:
         """The line of a request that is over; `server.http.gate.Closed`."""
         self.add(lambda: request_line(scope["method"], scope["path"], caller, account, start, seconds))
 

@@ -17,7 +17,7 @@ from server.observe.gauges import CacheGauges, LineGauges
 
 if TYPE_CHECKING:
     from server.backend.lines import Lines
-    from server.http.plan import Account
+    from server.observe.account import Account
     from server.observe.gauges import Sized
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

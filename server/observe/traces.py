@@ -8,7 +8,8 @@ process waits for it, up to OTEL_EXPORTER_OTLP_TIMEOUT (10 s).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
@@ -18,7 +19,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_contex
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 if TYPE_CHECKING:
-    from server.http.plan import Account, Caller, Scope
+    from server.observe.account import Account, Caller
 
 _NANOSECONDS = 1_000_000_000
 
@@ -37,7 +38,7 @@ class Traces:
         self._tracer = self._provider.get_tracer("longjump")
         self._propagator = TraceContextTextMapPropagator()
 
-    def request(self, scope: Scope, caller: Caller, account: Account, start: float, seconds: float) -> None:
+    def request(self, scope: Mapping[str, Any], caller: Caller, account: Account, start: float, seconds: float) -> None:
         """The spans of a request; `server.http.gate.Closed`. A `traceparent` header makes them part of its trace."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"] if name in _READ}
         begin = int(start * _NANOSECONDS)

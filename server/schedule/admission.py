@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from server.jobs import Priority
 from server.schedule.costs import Costs
@@ -90,6 +90,16 @@ class Backlog:
         self.bytes += size
 
 
+class Excess(NamedTuple):
+    """A bound that a request would break."""
+
+    what: Reason
+    held: int
+    wanted: int
+    """What would be held with the request."""
+    bound: int
+
+
 @dataclass(frozen=True)
 class Bounds:
     """How much may be admitted and not done, at most. An empty server takes any one request."""
@@ -97,6 +107,19 @@ class Bounds:
     max_requests: int
     max_row_steps: int
     max_bytes: int
+
+    def excess(self, backlog: Backlog, row_steps: int, size: int) -> Excess | None:
+        """The first bound that one more request of so many row-steps and bytes would break; None if it fits."""
+        if not backlog.requests:
+            return None
+        for excess in (
+            Excess("requests", backlog.requests, backlog.requests + 1, self.max_requests),
+            Excess("bytes", backlog.bytes, backlog.bytes + size, self.max_bytes),
+            Excess("row_steps", backlog.total, backlog.total + row_steps, self.max_row_steps),
+        ):
+            if excess.wanted > excess.bound:
+                return excess
+        return None
 
 
 @dataclass(frozen=True)
@@ -184,16 +207,10 @@ def _decide(
     in_company = steps * math.ceil(wanted.rows / costs.knee) * costs.tick_seconds(costs.knee)
     own = in_company if ahead else alone
 
-    if backlog.requests:
-        drain = backlog.total * pace
-        excess: dict[Reason, tuple[int, int, int]] = {
-            "requests": (backlog.requests, 1, bounds.max_requests),
-            "bytes": (backlog.bytes, wanted.size, bounds.max_bytes),
-            "row_steps": (backlog.total, row_steps, bounds.max_row_steps),
-        }
-        for reason, (held, new, bound) in excess.items():
-            if new and held + new > bound:
-                return Refused(reason, wait, drain * min(1.0, (held + new - bound) / max(1, held)))
+    excess = bounds.excess(backlog, row_steps, wanted.size)
+    if excess is not None:
+        share = min(1.0, (excess.wanted - excess.bound) / max(1, excess.held))
+        return Refused(excess.what, wait, backlog.total * pace * share)
 
     default = DEADLINES[wanted.priority] if default_deadline is None else default_deadline
     allowed = max(default, in_company / OWN_SHARE) if wanted.deadline is None else wanted.deadline

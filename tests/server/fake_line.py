@@ -15,9 +15,9 @@ from server.http.cache import ResponseCache
 from server.http.desk import Desk
 from server.http.endpoint import Endpoint
 from server.http.generate import Generate
-from server.jobs import Job, JobFailed, Part, Result, Stages
+from server.jobs import Job, JobFailed, Part, Priority, Result, Stages
 from server.observe.metrics import Metrics
-from server.schedule.admission import Admitted, Refused, Wanted
+from server.schedule.admission import DEADLINES, Admitted, Refused, Wanted
 
 STAGES = Stages(0.001, 0.002, 0.0, 0.001)
 
@@ -71,6 +71,9 @@ class FakeLine:
         self.decision: Callable[[Wanted], Admitted | Refused] = lambda wanted: Admitted(
             wanted.steps[0], wanted.arrival + 1, wanted.arrival + (wanted.deadline or 1.0), 0.0
         )
+
+    def default_deadline(self, priority: Priority) -> float:
+        return DEADLINES[priority]
 
     def admit(self, wanted: Wanted, now: float) -> Admitted | Refused:
         self.wanted.append(wanted)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from server.http.plan import Account, Caller
 from server.jobs import Stages
+from server.observe.account import Account, Caller
 from server.observe.logs import as_text, request_line
 
 from .conftest import Server, Start, eventually

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import Counter
 
-from server.http.plan import Account
 from server.jobs import Stages
+from server.observe.account import Account
 from server.observe.metrics import Metrics
 
 PROMTOOL = shutil.which("promtool")

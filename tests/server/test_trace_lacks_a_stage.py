@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from server.http.plan import Account, Caller
 from server.jobs import Stages
+from server.observe.account import Account, Caller
 from server.observe.traces import Traces
 
 from .conftest import ROOT

@@ -150,7 +150,7 @@ def test_uploads_together_are_bounded_and_room_is_given_back() -> None:
 @pytest.mark.parametrize("content_type", ["", "image/gif", "application/json", "text/plain; image/png"])
 def test_other_content_type_is_refused(content_type: str) -> None:
     with pytest.raises(Problem) as refused:
-        asyncio.run(receive(Uploads(), exchange([b"never read"], content_type)))
+        asyncio.run(receive(Uploads(max_bytes=2**20), exchange([b"never read"], content_type)))
     assert refused.value.status == 415
     assert "-F image=@a.png" in refused.value.detail
 

@@ -196,7 +196,7 @@ def test_slow_upload_does_not_use_up_the_deadline(images: Path) -> None:
     scope = {"method": "POST", "path": "/variations", "query_string": b"deadline_ms=100", "headers": headers}
     exchange = Exchange(scope, receive, None)  # type: ignore[arg-type]
     with pytest.raises(Stop):
-        asyncio.run(Variations(Desk(), Lines(), Uploads(), 8)(exchange))  # type: ignore[arg-type]
+        asyncio.run(Variations(Desk(), Lines(), Uploads(max_bytes=2**20), 8)(exchange))  # type: ignore[arg-type]
     (visit,) = visits
     assert visit.arrival >= received[-1] > exchange.arrival
     assert visit.deadline == 0.1
