@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from server.wire import Frames, pack
 
@@ -68,7 +68,7 @@ class Child:
         self._held = self._ended = False
         """Whether an event loop holds the socket, or is about to; whether the process shall exit."""
 
-    async def connect(self) -> tuple[Link, asyncio.Transport]:
+    async def connect(self) -> Link:
         """Give the socket to the running event loop."""
         self.socket.setblocking(False)
         self._held = True
@@ -76,7 +76,7 @@ class Child:
         self._transport = transport
         if self._ended:  # in the meantime
             transport.close()
-        return link, transport
+        return link
 
     async def end(self, patience: float = END_SECONDS) -> int:
         """Close the connection, which tells the worker to exit, and return its status.
@@ -134,6 +134,8 @@ def worker_environment() -> dict[str, str]:
 class Link(asyncio.Protocol):
     """The event loop's side of a worker's socket."""
 
+    _transport: asyncio.WriteTransport | None = None
+
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.receive: Callable[[dict[str, Any], list[bytes]], None] = lambda header, blobs: None
@@ -142,6 +144,15 @@ class Link(asyncio.Protocol):
         self.greeting: asyncio.Future[dict[str, Any]] = loop.create_future()
         """The worker's first frame; ConnectionError if it dies before."""
         self.lost: asyncio.Future[None] = loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)
+
+    def write(self, data: bytes) -> None:
+        """Send without waiting. To a worker that is gone nothing is sent: its jobs are given back when that is told."""
+        # Between the end of the socket and the supervisor's taking note the loop turns, and uvloop's transport raises.
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
 
     def data_received(self, data: bytes) -> None:
         for header, blobs in self._frames.feed(data):
@@ -200,7 +211,7 @@ class Supervisor:
             try:
                 if self.ready.is_set():
                     self._child = self._spawn()
-                link, transport = await self._greet(self._child)
+                link = await self._greet(self._child)
             # OSError: there is no process, memory or descriptor to be had now, which says nothing about the worker.
             except (WorkerRefused, OSError) as error:
                 await self._child.end()
@@ -216,7 +227,7 @@ class Supervisor:
                     return
             else:
                 failures = refusals = 0
-                await self._serve(link, transport)
+                await self._serve(link)
                 status = await self._child.end()
                 if self._stopping.is_set():
                     return
@@ -228,9 +239,9 @@ class Supervisor:
         self._stopping.set()
         await self._child.end(patience)
 
-    async def _greet(self, child: Child) -> tuple[Link, asyncio.Transport]:
+    async def _greet(self, child: Child) -> Link:
         """Connect to a new worker and wait until it is warm; WorkerRefused if it cannot serve."""
-        link, transport = await child.connect()
+        link = await child.connect()
         try:
             hello = await link.greeting
         except ConnectionError:
@@ -244,12 +255,12 @@ class Supervisor:
             raise WorkerRefused(hello["reason"])
         hello["startup"]["process"] = hello["started"] - child.spawned
         self._accept(hello)
-        return link, transport
+        return link
 
-    async def _serve(self, link: Link, transport: asyncio.Transport) -> None:
+    async def _serve(self, link: Link) -> None:
         """Work with a warm worker until its connection is lost."""
         self.up = True
-        worker = self._dispatch.attach(transport)
+        worker = self._dispatch.attach(link)
         link.receive = lambda header, blobs: self._dispatch.receive(worker, header, blobs)
         self.ready.set()
         watching = asyncio.get_running_loop().create_task(self._watch(worker))

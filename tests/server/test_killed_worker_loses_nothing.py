@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import shutil
 import signal
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pytest
+import uvloop
+
+from server.backend.supervisor import Link
 
 from .conftest import Start, eventually
 
@@ -119,3 +126,22 @@ def test_bundle_changed_under_a_running_server_is_not_served(
     os.kill(server.worker(), signal.SIGKILL)
     assert server.process.wait(60) == 2
     assert "was changed while it was served" in "".join(server.said)
+
+
+def test_job_for_a_worker_that_just_died_is_no_error() -> None:
+    """Between the end of its socket and the supervisor's taking note; then the job is given back with the others."""
+
+    async def write() -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        transport, link = await asyncio.get_running_loop().create_connection(Link, sock=ours)
+        theirs.close()
+        await link.lost
+        link.write(b"a job")
+        with pytest.raises(RuntimeError, match="closed"):  # control: the transport itself does raise
+            transport.write(b"a job")
+        with pytest.raises(ConnectionError):
+            await link.greeting
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(write())
