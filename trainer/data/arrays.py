@@ -12,20 +12,28 @@ from typing import Literal
 import numpy as np
 
 Kind = Literal["image", "points"]
-KINDS: dict[str, Kind] = {"images": "image", "x": "points"}  # array in an npz -> kind of its data
+KINDS: dict[str, Kind] = {"images": "image", "latents": "image", "x": "points"}  # name of an array -> kind of its data
 
 
 @dataclass(frozen=True)
 class Split:
-    """One split as stored: `x` uint8 [N, H, W, C] or float32 [N, D]; `labels` int64 [N] or None."""
+    """One split as stored, in memory or mapped into it; `labels` int64 [N] or None.
+
+    `x` is pictures, uint8 [N, H, W, C], their latents, float16 or float32 [N, C, H, W], or points, float32 [N, D].
+    """
 
     x: np.ndarray
     labels: np.ndarray | None
 
     @property
+    def key(self) -> str:
+        """Name of the array `x` in files: images, latents or x."""
+        return "x" if self.x.ndim == 2 else "images" if self.x.dtype == np.uint8 else "latents"
+
+    @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays under the names an npz file gives them."""
-        arrays = {"images" if self.x.ndim == 4 else "x": self.x}
+        """The arrays under the names that files give them."""
+        arrays = {self.key: self.x}
         return arrays if self.labels is None else arrays | {"labels": self.labels}
 
 
@@ -36,10 +44,12 @@ def read_split(path: Path) -> tuple[Kind, Split]:
     Raises FileNotFoundError or ValueError.
     """
     arrays = _read_npz(path)
-    unknown = sorted(set(arrays) - {*KINDS, "labels"})
+    unknown = sorted(set(arrays) - {"images", "x", "labels"})
+    if "latents" in unknown:
+        raise ValueError(f"{path} holds latents, which need a scale: `longjump data build latents --from {path}`")
     if unknown:
         raise ValueError(f"{path} holds {_names(unknown)}; a data set has images or x, and optional labels")
-    found = [key for key in KINDS if key in arrays]
+    found = [key for key in ("images", "x") if key in arrays]
     if len(found) != 1:
         raise ValueError(
             f"{path} holds {_names(sorted(arrays))}; it needs exactly one of images (uint8 [N, H, W, C]) "
@@ -48,7 +58,31 @@ def read_split(path: Path) -> tuple[Kind, Split]:
     key = found[0]
     x = _check_images(arrays[key], path) if key == "images" else _check_points(arrays[key], path)
     labels = arrays.get("labels")
-    return KINDS[key], Split(x, None if labels is None else _check_label_array(labels, len(x), path))
+    return KINDS[key], Split(x, None if labels is None else check_label_array(labels, len(x), path))
+
+
+def check_stored(key: str, x: np.ndarray, file: Path) -> None:
+    """Raise ValueError unless an array of a data set folder is of the type that `key` has there; reads no rows.
+
+    The numbers themselves were checked when the folder was built, and are known again by their hash.
+    """
+    if key == "images":
+        _check_images(x, file)
+    elif key == "latents":
+        check_latents(x, file)
+    elif x.dtype != np.float32 or x.ndim != 2 or 0 in x.shape:
+        raise ValueError(f"{file} is {x.dtype} {list(x.shape)}; points are stored as float32 [N, D]")
+
+
+def check_latents(latents: np.ndarray, where: Path | str) -> None:
+    """Raise ValueError unless these are float16 or float32 [N, C, H, W]."""
+    what = f"{where}: latents is {latents.dtype} {list(latents.shape)}"
+    if latents.dtype not in (np.float16, np.float32):
+        raise ValueError(f"{what}; it must be float16 or float32, [N, C, H, W]")
+    if latents.ndim != 4:
+        raise ValueError(f"{what}; it must have 4 dimensions, [N, C, H, W]")
+    if 0 in latents.shape:
+        raise ValueError(f"{what}; it is empty")
 
 
 def check_labels(split: Split, classes: Sequence[str], path: Path | str, every_class: bool = True) -> None:
@@ -165,7 +199,8 @@ def _check_points(x: np.ndarray, path: Path) -> np.ndarray:
     return single
 
 
-def _check_label_array(labels: np.ndarray, count: int, path: Path) -> np.ndarray:
+def check_label_array(labels: np.ndarray, count: int, path: Path) -> np.ndarray:
+    """Labels as int64 [N]. Raises ValueError unless they are `count` integers >= 0."""
     what = f"{path}: labels is {labels.dtype} {list(labels.shape)}"
     if labels.dtype.kind not in "iu":
         raise ValueError(f"{what}; it must be an integer type, [N]")

@@ -17,16 +17,10 @@ import argparse
 import hashlib
 import io
 import json
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -34,6 +28,7 @@ import numpy as np
 from export.runtime.cores import available_cores
 from trainer.data.arrays import Split
 from trainer.data.folder import Built
+from trainer.data.workers import check_workers, in_processes
 
 if TYPE_CHECKING:
     from dicebear import Style
@@ -136,35 +131,6 @@ def draw_task(task: Task, size: int, seed: int) -> np.ndarray:
     return np.stack(pictures)
 
 
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it however it ends: the pool's workers would wait for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
-def _drawn(tasks: list[Task], size: int, seed: int, workers: int) -> Iterator[tuple[Task, np.ndarray]]:
-    """Tasks and their pictures as they finish; in this process when one worker is asked for."""
-    if workers == 1:
-        yield from ((task, draw_task(task, size, seed)) for task in tasks)
-        return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-    try:
-        futures = {pool.submit(draw_task, task, size, seed): task for task in tasks}
-        for future in as_completed(futures):
-            yield futures.pop(future), future.result()
-    except BrokenProcessPool as error:
-        raise OSError("a process drawing facets died (out of memory?); try fewer --workers") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def draw_facets(
     size: int, train: int, test: int, seed: int = 0, workers: int | None = None, progress: bool = True
 ) -> dict[str, np.ndarray]:
@@ -188,8 +154,9 @@ def draw_facets(
         for first in range(0, len(array[label :: len(CLASSES)]), CHUNK)
     ]
     workers = min(workers or available_cores(), len(tasks))
+    drawn = in_processes(partial(draw_task, size=size, seed=seed), tasks, workers)
     with tqdm(total=train + test, unit="image", desc=f"facets {size}x{size}", disable=not progress) as bar:
-        for task, pictures in _drawn(tasks, size, seed, workers):
+        for task, pictures in zip(tasks, drawn, strict=True):
             images[task.split][task.label :: len(CLASSES)][task.first : task.last] = pictures
             bar.update(len(pictures))
     return images
@@ -210,8 +177,7 @@ def check_request(size: int, train: int, test: int, seed: int, workers: int | No
         raise ValueError(f"--test is {test}; give 0 (no test split) or at least {len(CLASSES)} (one per class)")
     if seed < 0:
         raise ValueError(f"--seed is {seed}; it must be 0 or larger")
-    if workers is not None and workers < 1:
-        raise ValueError(f"--workers is {workers}; it must be at least 1")
+    check_workers(workers)
 
 
 def distinct_images(images: np.ndarray) -> list[set[bytes]]:
@@ -254,7 +220,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
 
 
-def build(args: argparse.Namespace) -> Built:
+def build(args: argparse.Namespace, folder: Path) -> Built:
     """Draw the data set that the arguments ask for."""
     images = draw_facets(args.size, args.train, args.test, args.seed, args.workers)
     splits = {split: Split(array, facets_labels(len(array))) for split, array in images.items()}

@@ -28,7 +28,7 @@ def add_file_arguments(parser: argparse.ArgumentParser, required: bool) -> None:
     parser.add_argument("--licence", help="licence, for the model card (default: unknown)")
 
 
-def build(args: argparse.Namespace) -> Built:
+def build(args: argparse.Namespace, folder: Path) -> Built:
     """Read and check the files that the arguments name."""
     kind, train = read_split(args.train_file)
     if args.classes is None:

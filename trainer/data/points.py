@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,14 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     npz.add_file_arguments(parser, required=False)
 
 
-def build(args: argparse.Namespace) -> Built:
+def build(args: argparse.Namespace, folder: Path) -> Built:
     """Generate the points that the arguments ask for, or read the user's own."""
     generating = {"--kind": args.kind, "--mean": args.mean, "--std": args.std, "--weight": args.weight,
                   "--train": args.train, "--test": args.test, "--seed": args.seed,
                   "--unlabelled": args.unlabelled or None}  # fmt: skip
     if args.train_file is not None:
         _refuse(generating, "--from (the points are in the file)")
-        built = npz.build(args)
+        built = npz.build(args, folder)
         if built.kind != "points":
             raise ValueError(f"{args.train_file} holds images; use `longjump data build npz` for them")
         return built

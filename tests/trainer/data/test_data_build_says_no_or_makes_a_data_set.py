@@ -108,7 +108,7 @@ def test_what_is_wrong_is_said_and_nothing_made(line: str, message: str, data_co
 
 def test_an_existing_folder_is_refused_before_the_work(data_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("made").mkdir()
-    monkeypatch.setattr("trainer.data.facets.build", lambda args: pytest.fail("the work has begun"))
+    monkeypatch.setattr("trainer.data.facets.build", lambda *_: pytest.fail("the work has begun"))
     with pytest.raises(FileExistsError, match="made exists already"):
         data_command("build facets --out made")
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.data import facets
+from trainer.data import facets, workers
 from trainer.data.facets import CLASSES, draw_facets, facets_info, facets_labels, seed_string
 
 MEAN_COLOURS = [
@@ -79,8 +79,8 @@ def test_repeats_are_counted(tiny_facets: dict[str, np.ndarray]) -> None:
 
 
 def test_a_dead_worker_is_an_error_not_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facets, "_start_worker", partial(os._exit, 9))
-    with pytest.raises(OSError, match="a process drawing facets died"):
+    monkeypatch.setattr(workers, "_start_worker", partial(os._exit, 9))
+    with pytest.raises(OSError, match="a worker process died"):
         draw_facets(32, 16, 0, workers=2, progress=False)
     assert multiprocessing.active_children() == []
 
