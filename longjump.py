@@ -56,6 +56,8 @@ EXTRA_OF: dict[str, str] = {
     "onnxruntime": "cpu",
     "onnx": "bundle",
     "opentelemetry": "otel",
+    "tensorboard": "tensorboard",
+    "accelerate": "train",
     "dicebear": "train",
     "dicebear_styles": "train",
     "matplotlib": "train",

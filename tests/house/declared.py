@@ -17,6 +17,7 @@ BY_NAME_ONLY: dict[str, str] = {
     "fastapi-offline": "a package of files for /docs, found with importlib",
     "uvloop": "uvicorn loads its event loop by name",
     "onnxscript": "torch.onnx.export(dynamo=True) imports it",
+    "tensorboard": "torch.utils.tensorboard imports it",
     "dicebear-styles": "a package of JSON files, read with importlib.resources",
 }
 """Declared, used, and never imported by our code: distribution -> who uses it."""
