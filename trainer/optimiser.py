@@ -9,9 +9,15 @@ from torch import Tensor, nn
 
 from trainer.recipe import Optimiser
 
+HIDDEN = (".blocks.", ".resample.")
+"""In the names of the weights between a DiT's or a U-Net's first and last layer."""
+
 
 class Optimisers:
     """AdamW on all parameters, or Muon on the matrices inside the blocks and AdamW on the rest.
+
+    A U-Net holds the kernel of a convolution as the matrix [outputs, inputs * kernel * kernel], which is how Muon's
+    author (Jordan, 2024) orthogonalises it.
 
     Raises:
         ValueError: Muon is asked for, and the model has no blocks.
@@ -23,10 +29,13 @@ class Optimisers:
             (name, value)
             for name, value in model.named_parameters()
             # Muon is for hidden matrices: not embeddings, not the last layer, not adaLN's zero-initialised ones.
-            if settings.name == "muon" and value.dim() == 2 and ".blocks." in name and "modulation" not in name
+            if settings.name == "muon"
+            and value.dim() == 2
+            and any(part in name for part in HIDDEN)
+            and "modulation" not in name
         ]
         if settings.name == "muon" and not matrices:
-            raise ValueError("optimiser.name muon is for a network with blocks (dit); use adamw with this one")
+            raise ValueError("optimiser.name muon is for a network with blocks (dit, unet); use adamw with this one")
         chosen = {name for name, _ in matrices}
         rest = [(name, value) for name, value in model.named_parameters() if name not in chosen]
         decay = settings.weight_decay

@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="PATH", required=True, type=Path, help="data set folder, or an npz file")
     parser.add_argument("--out", metavar="DIR", required=True, type=Path, help="run directory, new or empty")
     parser.add_argument("--set", metavar="A.B=C", action="append", default=[], dest="overrides",
-                        help="override a value of the recipe; may be given again")  # fmt: skip
+                        help="override a value of the recipe; may be given again. model.network=unet, say, also drops "
+                             "the recipe's settings that only the other network has")  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on with the run in DIR")
     parser.add_argument("--device", default=None, help="cpu, cuda, ... (default: the accelerator if there is one)")
     parser.add_argument("--threads", type=_count, default=None, metavar="N", help="CPU threads (default: all cores)")

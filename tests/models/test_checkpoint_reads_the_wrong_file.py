@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from export.runtime.grids import flow_grid
-from models.build import AnyArchitecture, DiTArchitecture, MLPArchitecture, build
+from models.build import AnyArchitecture, DiTArchitecture, MLPArchitecture, UNetArchitecture, build
 from models.checkpoint import CheckpointConfig, find_checkpoint, load_checkpoint, read_config, write_weights
 from models.flow_map import FlowMap
 
 MLP = MLPArchitecture(width=8, depth=1, parametrisation="edm", sigma_data=0.3)
+UNET = UNetArchitecture(channels=8, multipliers=(1, 2), blocks=1)
 DIT = DiTArchitecture(patch=2, width=8, depth=1, heads=2)
 
 
@@ -47,7 +48,7 @@ def save(folder: Path, architecture: AnyArchitecture = MLP, step: int = 3) -> di
     return saved
 
 
-@pytest.mark.parametrize("architecture", [MLP, DIT], ids=["mlp", "dit"])
+@pytest.mark.parametrize("architecture", [MLP, DIT, UNET], ids=["mlp", "dit", "unet"])
 @pytest.mark.parametrize(
     ("ema", "name"), [(None, "ema-0.050"), ("0.050", "ema-0.050"), ("0.100", "ema-0.100"), ("model", "model")]
 )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.build import DiTArchitecture, MLPArchitecture, build
+from models.build import DiTArchitecture, MLPArchitecture, UNetArchitecture, build
 from models.dit import Block, position_encoding
 from models.flow_map import FlowMap
 
@@ -16,6 +16,9 @@ CASES = {
     "dit": (DiTArchitecture(patch=2, width=16, depth=2, heads=2), (3, 8, 8)),
     "dit-grey": (DiTArchitecture(patch=4, width=16, depth=1, heads=4), (1, 4, 4)),
     "dit-oblong": (DiTArchitecture(patch=2, width=8, depth=1, heads=1), (3, 4, 6)),
+    "unet": (UNetArchitecture(channels=8, multipliers=(1, 2), blocks=1, attention=4), (3, 8, 8)),
+    "unet-grey": (UNetArchitecture(channels=12, blocks=1, head_width=4), (1, 4, 4)),
+    "unet-oblong": (UNetArchitecture(channels=8, multipliers=(1, 1, 2), blocks=2, attention=0), (4, 4, 12)),
     "mlp": (MLPArchitecture(width=16, depth=2), (1,)),
     "mlp-plane": (MLPArchitecture(width=16, depth=2), (2,)),
 }

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.build import DiTArchitecture, MLPArchitecture, build
+from models.build import DiTArchitecture, MLPArchitecture, UNetArchitecture, build
 from trainer.optimiser import Optimisers
 from trainer.recipe import Optimiser
 
@@ -40,6 +40,20 @@ def test_muon_takes_another_weight(dit: nn.Module) -> None:
     assert not any("modulation" in name or "embed" in name or "position" in name for name in names(dit, muon))
 
 
+def test_muon_misses_a_kernel() -> None:
+    """A U-Net's kernels are matrices to Muon, but for the first and the last one."""
+    unet = build(UNetArchitecture(channels=8, multipliers=(1, 2), blocks=1), (1, 4, 4), 3, "any")
+    _, muon = Optimisers(unet, Optimiser(name="muon")).parts
+    ends = ("first.weight", "second.weight", "skip.weight", "resample.weight", "qkv.weight", "out.weight")
+    expected = {name for name, _ in unet.named_parameters() if name.endswith(ends)}
+    assert len(expected) == 2 * 8 + 4 + 2 + 2 * 8
+    assert set(names(unet, muon)) == expected
+    before = {name: value.detach().clone() for name, value in unet.named_parameters()}
+    give_gradients(unet)
+    Optimisers(unet, Optimiser(name="muon")).step(0.1)
+    assert not any(torch.equal(before[name], value) for name, value in unet.named_parameters())
+
+
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_parameter_is_missed_or_moved_twice(dit: nn.Module, name: str) -> None:
     optimisers = Optimisers(dit, Optimiser(name=name))  # type: ignore[arg-type]
@@ -60,7 +74,7 @@ def test_adamw_alone_has_a_muon(dit: nn.Module) -> None:
 
 def test_muon_without_blocks_is_silently_adamw() -> None:
     mlp = build(MLPArchitecture(width=8, depth=1), (2,), 0, "any")
-    with pytest.raises(ValueError, match=r"muon is for a network with blocks \(dit\); use adamw"):
+    with pytest.raises(ValueError, match=r"muon is for a network with blocks \(dit, unet\); use adamw"):
         Optimisers(mlp, Optimiser(name="muon"))
 
 
