@@ -109,14 +109,14 @@ def check_labels(split: Split, classes: Sequence[str], path: Path | str, every_c
         )
 
 
-def numbered_classes(split: Split, path: Path) -> list[str]:
+def numbered_classes(labels: np.ndarray | None, path: Path | str) -> list[str]:
     """Names "0".."K-1" for labels that came without names; [] when unlabelled. ValueError for a gap."""
-    if split.labels is None:
+    if labels is None:
         return []
-    count = int(split.labels.max()) + 1
-    if count > len(split.labels):  # before a stray label of 10^12 becomes a list of that length
+    count = int(labels.max()) + 1
+    if count > len(labels):  # before a stray label of 10^12 becomes a list of that length
         raise ValueError(
-            f"{path}: the largest label is {count - 1}, but there are only {len(split.labels)} samples, "
+            f"{path}: the largest label is {count - 1}, but there are only {len(labels)} samples, "
             f"so some class is empty; number the labels 0 to K-1 without gaps"
         )
     return [str(label) for label in range(count)]

@@ -18,11 +18,11 @@ from pathlib import Path
 SOURCES = {
     "facets": ("trainer.data.facets", "CC0 vector art in 16 classes, drawn here; nothing is downloaded"),
     "fashion-mnist": ("trainer.data.fashion_mnist", "grey pictures of clothes in 10 classes, from a Debian package"),
-    "cifar10": ("trainer.data.cifar10", "60,000 colour pictures in 10 classes, from the official archive"),
-    #    "folder": ("trainer.data.class_folders", "your pictures in a folder per class, cropped and resized"),
-    #    "webdataset": ("trainer.data.webdataset", "your pictures in tar shards, as WebDataset has them"),
+    "cifar10": ("trainer.data.cifar10", "colour pictures in 10 classes, from the official archive"),
+    "folder": ("trainer.data.class_folders", "your pictures in a folder per class, cropped and resized"),
+    "webdataset": ("trainer.data.webdataset", "your pictures in tar shards, as WebDataset has them"),
     "npz": ("trainer.data.npz", "your own arrays: images or x (points), and labels"),
-    #    "latents": ("trainer.data.latents", "your own arrays: latents that an autoencoder has made, and labels"),
+    "latents": ("trainer.data.latents", "your own arrays: latents that an autoencoder has made, and labels"),
     "points": ("trainer.data.points", "points from a known distribution, or your own"),
 }
 

@@ -134,7 +134,7 @@ def _hashes(arrays: dict[str, Any], stated: DataJson, verify: bool) -> dict[str,
 
 def _open_npz(path: Path) -> Dataset:
     kind, content = read_split(path)
-    classes = numbered_classes(content, path)
+    classes = numbered_classes(content.labels, path)
     check_labels(content, classes, path)
     splits = {"train": content}
     info = describe(path.stem, kind, classes, splits) | {"licence": "unknown"}

@@ -32,7 +32,7 @@ def build(args: argparse.Namespace, folder: Path) -> Built:
     """Read and check the files that the arguments name."""
     kind, train = read_split(args.train_file)
     if args.classes is None:
-        classes = numbered_classes(train, args.train_file)
+        classes = numbered_classes(train.labels, args.train_file)
     else:
         classes = [name.strip() for name in args.classes.split(",")]
     check_classes(classes, "--classes")

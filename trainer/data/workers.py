@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
@@ -22,7 +22,7 @@ WAITING = 3  # tasks per process that are under way or done and not yet taken: w
 
 def in_processes(
     function: Callable[[Task], Result], tasks: Iterable[Task], workers: int | None = None
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """`function(task)` for each task, in order; in this process when one worker is asked for.
 
     Args:
