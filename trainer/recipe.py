@@ -23,11 +23,13 @@ from pydantic import (
 )
 
 from models.build import AnyArchitecture
-from trainer.objectives.flow_matching import FlowMatching
-from trainer.objectives.meanflow import MeanFlow
+from trainer.objectives import Objective, methods
 from trainer.recipes import SHIPPED, shipped
 
-AnyObjective = Annotated[FlowMatching | MeanFlow, Field(discriminator="method")]
+if typing.TYPE_CHECKING:
+    AnyObjective = Objective
+else:  # whatever lies in trainer/objectives
+    AnyObjective = Annotated[typing.Union[tuple(methods().values())], Field(discriminator="method")]  # noqa: UP007
 
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -67,7 +69,8 @@ class Run(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: PositiveInt = 10_000
-    batch: PositiveInt = 64
+    batch: PositiveInt = Field(64, description="of all processes together")
+    accumulate: PositiveInt = Field(1, description="pieces in which each process works through its share of a batch")
     seed: int = Field(0, ge=0, lt=2**32)
     ema: tuple[Horizon, ...] = Field(
         (0.05, 0.1), min_length=1, description="horizons, as shares of the run; the first is the default"
@@ -98,7 +101,7 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _coherent(self) -> Recipe:
-        if (self.kind == "image") != (self.model.network == "dit"):
+        if (self.kind == "points") != (self.model.network == "mlp"):
             raise ValueError(f"network {self.model.network} does not take data of kind {self.kind}")
         return self
 
@@ -108,7 +111,8 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         name: a shipped recipe's name, or the path of a YAML file.
-        overrides: assignments, the later one wins.
+        overrides: assignments, the later one wins. One that chooses another network, method or the like drops the
+            recipe's settings that the new one does not have.
 
     Raises:
         FileNotFoundError: neither; the message lists the shipped ones.
@@ -125,8 +129,10 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(tree, dict):
         raise ValueError(f"{path}: a recipe is a mapping with kind, model, objective, ...")
+    given: set[str] = set()
     for override in overrides:
-        _assign(tree, override)
+        given.add(_assign(tree, override))
+        _drop_settings_of_another(tree, override.partition("=")[0], given)
     return parse_recipe(tree, name)
 
 
@@ -138,7 +144,8 @@ def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
         raise ValueError(f"{source}: {'; '.join(_explain(item, tree) for item in error.errors()[:3])}") from None
 
 
-def _assign(tree: dict[str, Any], override: str) -> None:
+def _assign(tree: dict[str, Any], override: str) -> str:
+    """Assign `a.b=value` in `tree`, and return a.b. Raises ValueError where that is not possible."""
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise ValueError(f"--set {override}: write a.b=value")
@@ -156,6 +163,32 @@ def _assign(tree: dict[str, Any], override: str) -> None:
     if isinstance(tree[leaf], str):
         with contextlib.suppress(ValueError):
             tree[leaf] = float(tree[leaf])
+    return key
+
+
+def _drop_settings_of_another(tree: dict[str, Any], key: str, given: set[str]) -> None:
+    """Where `key`, just assigned, chose a member of a union (model.network=unet), drop what only other members have.
+
+    What was `given` on the command line stays, to be refused rather than forgotten.
+    """
+    *parents, leaf = key.split(".")
+    members: list[type[BaseModel]] = [Recipe]
+    for parent in parents:
+        tree = tree[parent]
+        fields = [member.model_fields[parent] for member in members if parent in member.model_fields]
+        members = [model for field in fields for model in _models(field.annotation)]
+    chosen = [
+        member
+        for member in members
+        if leaf in member.model_fields and typing.get_args(member.model_fields[leaf].annotation) == (tree[leaf],)
+    ]
+    if len(chosen) != 1:
+        return
+    of_others = {name for member in members for name in member.model_fields} - chosen[0].model_fields.keys()
+    for name in of_others & tree.keys():
+        full = ".".join([*parents, name])
+        if not any(each == full or each.startswith(f"{full}.") for each in given):
+            del tree[name]
 
 
 def _explain(item: Any, tree: dict[str, Any]) -> str:

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from models.checkpoint import CheckpointConfig, find_checkpoint, read_config, read_weights, write_weights
@@ -23,11 +22,16 @@ from trainer.optimiser import Optimisers
 
 
 class RunDirectory:
-    """The folder of one training run."""
+    """The folder of one training run.
 
-    def __init__(self, path: Path, keep: int) -> None:
-        self.path = path
-        self.keep = keep
+    Args:
+        path: the folder.
+        keep: how many checkpoints stay.
+        writes: whether this process may change it; of several one does.
+    """
+
+    def __init__(self, path: Path, keep: int, writes: bool = True) -> None:
+        self.path, self.keep, self.writes = path, keep, writes
 
     def start(self, recipe: Mapping[str, Any]) -> None:
         """Make the folder and write the resolved recipe.
@@ -68,7 +72,6 @@ class RunDirectory:
         flow_map: FlowMap,
         emas: list[PowerEMA],
         optimisers: Optimisers,
-        generator: torch.Generator,
         extras: Mapping[str, bytes],
     ) -> Path:
         """Write the checkpoint of `config.step`, then remove all but the newest `keep`.
@@ -90,7 +93,7 @@ class RunDirectory:
             write_weights(partial, "model", flow_map.state_dict())
             for ema in emas:
                 write_weights(partial, f"ema-{ema.name}", ema.state)
-            write_weights(partial / "resume", "state", optimisers.state() | {"generator": generator.get_state()})
+            write_weights(partial / "resume", "state", optimisers.state())
             for name, content in extras.items():
                 (partial / name).write_bytes(content)
             (partial / "config.json").write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
@@ -116,7 +119,6 @@ class RunDirectory:
         flow_map: FlowMap,
         emas: list[PowerEMA],
         optimisers: Optimisers,
-        generator: torch.Generator,
     ) -> int:
         """Load the newest checkpoint into the given parts, and drop from the run what came after it.
 
@@ -128,18 +130,21 @@ class RunDirectory:
 
         Raises:
             FileNotFoundError: there is no run.
-            ValueError: the run is another one (its data, model, method, ...) or of another kind of device, the path is
-                a checkpoint's, or a file is damaged.
+            ValueError: the run is another one (its data, model, method, ...), the path is a checkpoint's, or a file is
+                damaged.
         """
         if (self.path / "config.json").is_file():
             raise ValueError(f"{self.path} is a checkpoint; --resume takes its run, --out {self.path.parent}")
-        for leftover in self.path.glob(".step-*"):  # of a run that was killed while it saved
-            _remove(leftover)
+        if self.writes:
+            for leftover in self.path.glob(".step-*"):  # of a run that was killed while it saved
+                _remove(leftover)
         started = (self.path / "recipe.yaml").is_file()
         if started and not any(self.path.glob("step-*")):
             step = 0
         else:
-            step = self._load(config, flow_map, emas, optimisers, generator)
+            step = self._load(config, flow_map, emas, optimisers)
+        if not self.writes:
+            return step
         kept = [row for row in self.rows() if row["step"] <= step]
         replace_text(self.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
         self.write_recipe(config.recipe)
@@ -151,7 +156,6 @@ class RunDirectory:
         flow_map: FlowMap,
         emas: list[PowerEMA],
         optimisers: Optimisers,
-        generator: torch.Generator,
     ) -> int:
         folder = self.newest()
         found = read_config(folder)
@@ -162,13 +166,6 @@ class RunDirectory:
             flow_map.load_state_dict(read_weights(folder / "model.safetensors", device))
             for ema in emas:
                 ema.state = read_weights(folder / f"ema-{ema.name}.safetensors", device)
-            random = state.pop("generator")
-            if random.shape != generator.get_state().shape:  # 16 bytes on CUDA, 5,056 on a CPU
-                raise ValueError(
-                    f"{folder} cannot be resumed on {device}: its random state is of another kind of device; "
-                    "give the --device it was trained on, or another --out"
-                )
-            generator.set_state(random)
             optimisers.load(state)
         except (KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300]  # torch names every weight, a line each

@@ -36,8 +36,9 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from trainer.data.dataset import open_dataset
-    from trainer.loop import Diverged, train
+    from trainer.loop import train
     from trainer.recipe import load_recipe
+    from trainer.training import Diverged
 
     recipe = load_recipe(args.recipe, args.overrides)
     if args.threads:

@@ -14,11 +14,12 @@ from torch import Tensor
 import longjump
 from models.checkpoint import load_checkpoint
 from trainer.data.dataset import open_dataset
-from trainer.loop import Diverged, check_finite, train
+from trainer.loop import train
 from trainer.objectives.meanflow import MeanFlow
-from trainer.objectives.target import Target
+from trainer.objectives.parts.target import Target
 from trainer.optimiser import Optimisers
 from trainer.recipe import Recipe
+from trainer.training import Diverged, check_finite
 
 Tiny = Callable[..., Recipe]
 Spoil = Callable[[Target], Target]
@@ -33,8 +34,8 @@ def spoil_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Spoil], None]:
     def install(spoil: Spoil) -> None:
         original = MeanFlow.__call__
 
-        def call(self: MeanFlow, u: Any, batch: Any, generator: Any, step: int, null_label: int) -> Target:
-            target = original(self, u, batch, generator, step, null_label)
+        def call(self: MeanFlow, networks: Any, batch: Any, draws: Any, step: int) -> Target:
+            target = original(self, networks, batch, draws, step)
             return spoil(target) if step == BAD_STEP else target
 
         monkeypatch.setattr(MeanFlow, "__call__", call)
@@ -43,7 +44,7 @@ def spoil_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Spoil], None]:
 
 
 def bad_term(value: float) -> Spoil:
-    return lambda target: target._replace(terms=target.terms | {"loss/jump": torch.tensor(value)})
+    return lambda target: target._replace(terms=target.terms | {"loss/jump": torch.tensor([1.0, value])})
 
 
 def bad_weight(target: Target) -> Target:

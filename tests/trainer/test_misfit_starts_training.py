@@ -75,7 +75,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
     def never(*_: Any) -> None:
         pytest.fail("a network was built")
 
-    monkeypatch.setattr("trainer.loop.build", never)
+    monkeypatch.setattr("trainer.training.build_for", never)
 
     def run(*words: str) -> str:
         assert longjump.main(["train", *words, "--out", str(tmp_path / "run")]) == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trainer.objectives.times import LogitNormal
+from trainer.objectives.parts.times import LogitNormal
 from trainer.recipe import Optimiser, Recipe, load_recipe, parse_recipe
 from trainer.recipes import SHIPPED, shipped
 from trainer.rundir import RunDirectory
@@ -114,8 +114,8 @@ def test_unknown_method_or_network_is_taken() -> None:
     assert "objective.method: 'meanflwo' is not one of " in method
     assert "'meanflow'" in method
     assert "'flow-matching'" in method
-    network = refusal("model.network=unet")
-    assert "model.network: 'unet' is not one of " in network
+    network = refusal("model.network=resnet")
+    assert "model.network: 'resnet' is not one of " in network
 
 
 def test_network_of_the_other_kind_is_taken() -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
-from models.checkpoint import load_checkpoint, read_weights, write_weights
+from models.checkpoint import load_checkpoint
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.loop import train
 from trainer.recipe import Recipe, load_recipe
@@ -50,7 +49,7 @@ def test_resumed_run_ends_elsewhere(
     assert [row["step"] for row in log_of(tmp_path / "paused")] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("lost", ["generator", "averages", "moments", "step"])
+@pytest.mark.parametrize("lost", ["averages", "moments", "step"])
 def test_lost_state_goes_unnoticed(
     tmp_path: Path,
     tiny: Tiny,
@@ -66,12 +65,10 @@ def test_lost_state_goes_unnoticed(
     train(recipe, dataset, tmp_path / "paused", stop=stop_after(3))
     restore = RunDirectory.restore
 
-    def forgetful(self: RunDirectory, config: Any, flow_map: Any, emas: Any, optimisers: Any, generator: Any) -> int:
-        random, averages, moments = generator.get_state(), [dict(ema.state) for ema in emas], optimisers.state()
-        step = restore(self, config, flow_map, emas, optimisers, generator)
-        if lost == "generator":
-            generator.set_state(random)
-        elif lost == "averages":
+    def forgetful(self: RunDirectory, config: Any, flow_map: Any, emas: Any, optimisers: Any) -> int:
+        averages, moments = [dict(ema.state) for ema in emas], optimisers.state()
+        step = restore(self, config, flow_map, emas, optimisers)
+        if lost == "averages":
             for ema, state in zip(emas, averages, strict=True):
                 ema.state = state
         elif lost == "moments":
@@ -178,16 +175,6 @@ def test_files_of_two_checkpoints_mix(tmp_path: Path, tiny: Tiny, points: Path, 
     with pytest.raises(ValueError, match="step-00000001: its files do not belong together") as caught:
         train(tiny("points/meanflow"), dataset, tmp_path / "run", resume=True)
     assert "\n" not in str(caught.value)
-
-
-def test_other_kind_of_device_is_called_damage(tmp_path: Path, tiny: Tiny, points: Path) -> None:
-    """A CUDA generator's state has 16 bytes, a CPU's has not: say that, and what helps."""
-    dataset = open_dataset(points)
-    resume = train(tiny("points/meanflow", "run.steps=1"), dataset, tmp_path / "run") / "resume"
-    state = read_weights(resume / "state.safetensors")
-    write_weights(resume, "state", state | {"generator": torch.zeros(16, dtype=torch.uint8)})
-    with pytest.raises(ValueError, match=r"step-00000001 cannot be resumed on cpu: .* give the --device it was"):
-        train(tiny("points/meanflow"), dataset, tmp_path / "run", resume=True)
 
 
 def test_run_goes_on_inside_a_checkpoint(tmp_path: Path, tiny: Tiny, points: Path) -> None:

@@ -1,0 +1,132 @@
+"""What moves in a training run, and how one step moves it. Nothing here is written to disk or shown."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from math import isfinite
+
+import torch
+from torch import Tensor, nn
+
+from export.runtime.grids import flow_grid
+from models.checkpoint import CheckpointConfig, build_for
+from trainer.batches import Batches
+from trainer.data.dataset import Dataset
+from trainer.ema import PowerEMA, ema_name
+from trainer.optimiser import Optimisers
+from trainer.processes import Processes
+from trainer.progress import Meter
+from trainer.recipe import Recipe, Run
+from trainer.seeds import step_seed
+from trainer.shard import Shard
+from trainer.step import Loss
+from trainer.stream import Stream, z_shape
+
+
+class Diverged(ArithmeticError):
+    """A term of the loss, the gradient or a weight is not finite."""
+
+
+class Training:
+    """Network, averages, optimisers and data of a run, all as they are before its first step.
+
+    Args:
+        recipe: what to do.
+        dataset: checked data of the recipe's kind.
+        processes: this process among those that train together.
+
+    Raises:
+        ValueError: the recipe does not fit the data.
+    """
+
+    def __init__(self, recipe: Recipe, dataset: Dataset, processes: Processes) -> None:
+        refuse_misfit(recipe, dataset)
+        settings, objective = recipe.run, recipe.objective
+        self.recipe, self.processes = recipe, processes
+        self.shards = shards_of(processes, settings)
+        self.config = CheckpointConfig(
+            method=objective.method,
+            kind=recipe.kind,
+            shape=z_shape(dataset),
+            labels=tuple(dataset.classes),
+            architecture=recipe.model,
+            span=objective.span,
+            guidance=objective.guidance_input,
+            grids={str(n): [tuple(jump) for jump in flow_grid(n)] for n in settings.sample_steps},
+            emas=tuple(map(ema_name, settings.ema)),
+            step=0,
+            recipe=recipe.model_dump(mode="json"),
+            data={**dataset.info, "sha256": dataset.sha256},
+        )
+        torch.manual_seed(settings.seed)
+        self.flow_map = build_for(self.config).to(processes.device)
+        self.emas = [PowerEMA(self.flow_map, horizon) for horizon in settings.ema]
+        self.optimisers = Optimisers(self.flow_map, recipe.optimiser)
+        stream = Stream(dataset, settings.batch, settings.seed, processes.device)
+        self.batches = Batches(stream, objective, settings.batch, z_shape(dataset), settings.seed)
+        self.loss: nn.Module = Loss(self.flow_map, objective, stream.null_label)
+        self.meter = Meter(settings.batch, processes)
+
+    def share(self) -> None:
+        """Train together with the other processes, from the first one's weights, which must be loaded by now."""
+        self.loss = self.processes.share(self.loss)
+
+    def step(self, step: int) -> float:
+        """Do step `step`, counted from 1, and return its learning rate. Raises Diverged."""
+        settings = self.recipe.run
+        for shard, (batch, draws) in zip(self.shards, self.batches.draw(step, self.shards), strict=True):
+            torch.manual_seed(step_seed(settings.seed, step, shard.index))  # of dropout
+            with nullcontext() if shard is self.shards[-1] else self.processes.apart(self.loss):
+                value, terms = self.loss(batch, draws, step)
+                check_finite(step, terms)
+                (value / len(self.shards)).backward()
+            self.meter.add(terms)
+        rate = self.recipe.optimiser.rate(step, settings.steps)
+        norm = self.optimisers.step(rate)
+        check_finite(step, {"gradient": norm})
+        self.meter.step(norm)
+        for ema in self.emas:
+            ema.update(self.flow_map, step)
+        return rate
+
+    def check_weights(self, step: int) -> None:
+        """Raise Diverged where a weight is not finite: the step after the save would be the first to tell."""
+        check_finite(step, {f"weight {name}": value for name, value in self.flow_map.named_parameters()})
+
+
+def shards_of(processes: Processes, settings: Run) -> list[Shard]:
+    """This process's share of every batch, in `run.accumulate` pieces.
+
+    Raises:
+        ValueError: the batch cannot be shared evenly.
+    """
+    pieces = processes.count * settings.accumulate
+    if settings.batch % pieces:
+        raise ValueError(
+            f"run.batch is {settings.batch}, which {processes.count} processes with {settings.accumulate} pieces each "
+            f"(run.accumulate) cannot share evenly; it must be a multiple of {pieces}"
+        )
+    return [Shard(processes.rank + processes.count * piece, pieces) for piece in range(settings.accumulate)]
+
+
+def refuse_misfit(recipe: Recipe, dataset: Dataset) -> None:
+    """Raise ValueError where the recipe asks for what the data does not have."""
+    if dataset.kind != recipe.kind:
+        raise ValueError(f"data set {dataset.name} is of kind {dataset.kind}; the recipe is for {recipe.kind}")
+    guidance = getattr(recipe.objective, "guidance", None)
+    if guidance is not None and guidance.guides and not dataset.classes:
+        raise ValueError(
+            f"objective.guidance has the scale {guidance.scales}, but data set {dataset.name} has no labels "
+            "to guide towards; --set objective.guidance={}, or label the data"
+        )
+
+
+def check_finite(step: int, terms: dict[str, Tensor]) -> None:
+    """Raise `Diverged` naming the step and the first term that is NaN or Inf."""
+    sums = torch.stack([value.detach().float().sum() for value in terms.values()])
+    if not torch.isfinite(sums).all():  # one synchronisation a step, whatever the number of terms
+        name, value = next((n, v) for (n, _), v in zip(terms.items(), sums.tolist(), strict=True) if not isfinite(v))
+        raise Diverged(
+            f"step {step}: {name} is {value}; the run stopped, and the checkpoints before it are intact. "
+            "Try a lower optimiser.lr, a longer optimiser.warmup_steps, or a smaller optimiser.clip"
+        )
