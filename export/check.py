@@ -68,8 +68,10 @@ def trial_rows(
     t, s = (np.array([times[i % len(times)][end] for i in numbers], dtype=np.float32) for end in (0, 1))
     scales = None
     if guidance is not None:
-        range_ = (guidance.default, guidance.min, guidance.max)
-        scales = np.array([range_[i % 3] for i in numbers], dtype=np.float32)
+        # The named ones, then spread over the range by the golden ratio: in step with neither times nor labels.
+        named, width = (guidance.default, guidance.min, guidance.max), guidance.max - guidance.min
+        spread = (named[i] if i < 3 else guidance.min + width * (i * 0.618034 % 1) for i in numbers)
+        scales = np.array(list(spread), dtype=np.float32)
     # The null label comes first, so that even a single row of a model without labels is right.
     label = np.array([labels - i % (labels + 1) for i in numbers], dtype=np.int64)
     return Rows(noise_rows(numbers, 0, z_shape), t, s, label, scales)

@@ -68,7 +68,7 @@ def export(
     from export.graph import build_jump, builder
     from export.runtime.bundle import check_free
     from export.runtime.engines.onnxruntime import open_session
-    from export.runtime.manifest import check_name, jump_file
+    from export.runtime.manifest import Guidance, check_name, jump_file
     from models.checkpoint import find_checkpoint, find_weights, load_checkpoint
     from models.numpy_jump import numpy_jump
 
@@ -76,11 +76,17 @@ def export(
     name = check_name(name or out.absolute().name)
     folder = find_checkpoint(checkpoint)
     flow_map, config = load_checkpoint(folder, ema)
+    if config.data.get("latents"):
+        raise ValueError(
+            f"{folder} makes latents, and a bundle of them needs their decoder, which export cannot add yet; "
+            "sample from the checkpoint instead (models.checkpoint.load_checkpoint), and decode z / scale + mean"
+        )
     shape, labels = tuple(config.shape), list(config.labels)
-    jump = build_jump(flow_map, shape, len(labels))
+    guidance = None if config.guidance is None else Guidance(**config.guidance.model_dump())
+    jump = build_jump(flow_map, shape, len(labels), guidance is not None)
     session = open_session(jump, jump_file("fp32"))
-    check_jump_signature(session, "the exported graph", shape, guidance=False)
-    error = parity(numpy_jump(flow_map), graph_jump(session), shape, len(labels), config.span, config.t_max)
+    check_jump_signature(session, "the exported graph", shape, guidance is not None)
+    error = parity(numpy_jump(flow_map), graph_jump(session), shape, len(labels), config.span, config.t_max, guidance)
     decode, image_shape = None, None
     if config.kind == "image":
         decode = build_decode(shape)
@@ -103,7 +109,7 @@ def export(
         labels=labels,
         span=config.span,
         t_max=config.t_max,
-        guidance=None,
+        guidance=guidance,
         builder=builder(),
         fields={
             "name": name,

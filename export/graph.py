@@ -24,28 +24,33 @@ class _Jump(nn.Module):
         super().__init__()
         self.flow_map = flow_map
 
-    def forward(self, z: Tensor, t: Tensor, s: Tensor, label: Tensor) -> Tensor:
-        return self.flow_map.jump(z, t, s, label)
+    def forward(self, z: Tensor, t: Tensor, s: Tensor, label: Tensor, guidance: Tensor | None = None) -> Tensor:
+        return self.flow_map.jump(z, t, s, label, guidance)
 
 
-def build_jump(flow_map: FlowMap, z_shape: Sequence[int], labels: int) -> bytes:
+def build_jump(flow_map: FlowMap, z_shape: Sequence[int], labels: int, guidance: bool = False) -> bytes:
     """The jump of a flow map as a serialised ONNX model, float32, its weights inside, with a dynamic batch.
 
-    Inputs z f32 [B, *z_shape], t, s f32 [B], label i64 [B]; output z_s. A map of span `velocity` evaluates u
-    at (t, t): that is in FlowMap.jump. Stripped of what the exporter writes about itself.
+    Inputs z f32 [B, *z_shape], t, s f32 [B], label i64 [B], and guidance f32 [B] for a map that takes it; output
+    z_s. A map of span `velocity` evaluates u at (t, t): that is in FlowMap.jump. Stripped of what the exporter
+    writes about itself.
     """
     # Two rows: torch.export would take a batch of one for a constant.
-    example = (torch.zeros(2, *z_shape), torch.ones(2), torch.zeros(2), torch.full((2,), labels))
+    example = [torch.zeros(2, *z_shape), torch.ones(2), torch.zeros(2), torch.full((2,), labels)]
+    names = ["z", "t", "s", "label"]
+    if guidance:
+        example.append(torch.ones(2))
+        names.append("guidance")
     batch = torch.export.Dim("batch", min=1)
     with _quiet():
         program: Any = torch.onnx.export(
             _Jump(flow_map).eval(),
-            example,
+            tuple(example),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["z", "t", "s", "label"],
+            input_names=names,
             output_names=["z_s"],
-            dynamic_shapes=({0: batch}, {0: batch}, {0: batch}, {0: batch}),
+            dynamic_shapes=tuple({0: batch} for _ in names),
             external_data=False,
             verbose=False,
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from models.dit import DiT
 from models.flow_map import FlowMap, Parametrisation, Span
 from models.mlp import MLP
+from models.unet import UNet
 
 
 class Architecture(BaseModel):
@@ -39,10 +40,29 @@ class MLPArchitecture(Architecture):
     depth: PositiveInt = 3
 
 
-AnyArchitecture = Annotated[DiTArchitecture | MLPArchitecture, Field(discriminator="network")]
+class UNetArchitecture(Architecture):
+    """See `models.unet.UNet`."""
+
+    network: Literal["unet"] = "unet"
+    channels: PositiveInt = 32
+    multipliers: tuple[PositiveInt, ...] | None = Field(None, min_length=1, description="None: by the data's sides")
+    blocks: PositiveInt = 2
+    attention: NonNegativeInt = Field(8, description="largest side with self-attention")
+    head_width: PositiveInt = 32
+    dropout: float = Field(0.0, ge=0, lt=1)
 
 
-def build(architecture: DiTArchitecture | MLPArchitecture, shape: tuple[int, ...], labels: int, span: Span) -> FlowMap:
+AnyArchitecture = Annotated[DiTArchitecture | MLPArchitecture | UNetArchitecture, Field(discriminator="network")]
+
+
+def build(
+    architecture: AnyArchitecture,
+    shape: tuple[int, ...],
+    labels: int,
+    span: Span,
+    guidance: bool = False,
+    augment: int = 0,
+) -> FlowMap:
     """A freshly initialised flow map.
 
     Args:
@@ -50,14 +70,23 @@ def build(architecture: DiTArchitecture | MLPArchitecture, shape: tuple[int, ...
         shape: z's shape, (C, H, W) for images or (D,) for points.
         labels: number of classes.
         span: where the map may be asked (see `FlowMap`).
+        guidance: whether it is told the guidance scale.
+        augment: number of augmentation labels that it is told in training.
 
     Raises:
         ValueError: the network cannot take data of this shape.
     """
-    net: DiT | MLP
-    if isinstance(architecture, DiTArchitecture):
-        if len(shape) != 3:
-            raise ValueError(f"network dit needs images (C, H, W); the data has shape {shape}; use network mlp")
+    net: DiT | MLP | UNet
+    if isinstance(architecture, MLPArchitecture):
+        if len(shape) != 1:
+            raise ValueError(f"network mlp needs points (D,); the data has shape {shape}; use network dit or unet")
+        net = MLP(
+            shape[0], labels, width=architecture.width, depth=architecture.depth, guidance=guidance, augment=augment
+        )
+    elif len(shape) != 3:
+        network = architecture.network
+        raise ValueError(f"network {network} needs images (C, H, W); the data has shape {shape}; use network mlp")
+    elif isinstance(architecture, DiTArchitecture):
         net = DiT(
             (shape[0], shape[1], shape[2]),
             labels,
@@ -66,9 +95,20 @@ def build(architecture: DiTArchitecture | MLPArchitecture, shape: tuple[int, ...
             depth=architecture.depth,
             heads=architecture.heads,
             mlp_ratio=architecture.mlp_ratio,
+            guidance=guidance,
+            augment=augment,
         )
     else:
-        if len(shape) != 1:
-            raise ValueError(f"network mlp needs points (D,); the data has shape {shape}; use network dit")
-        net = MLP(shape[0], labels, width=architecture.width, depth=architecture.depth)
+        net = UNet(
+            (shape[0], shape[1], shape[2]),
+            labels,
+            channels=architecture.channels,
+            multipliers=architecture.multipliers,
+            blocks=architecture.blocks,
+            attention=architecture.attention,
+            head_width=architecture.head_width,
+            dropout=architecture.dropout,
+            guidance=guidance,
+            augment=augment,
+        )
     return FlowMap(net, architecture.parametrisation, span, architecture.sigma_data)

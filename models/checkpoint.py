@@ -17,6 +17,16 @@ from models.flow_map import FlowMap, Span
 FORMAT: Literal[1] = 1
 
 
+class GuidanceInput(BaseModel):
+    """The scales that a network with a guidance input was trained over."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min: float = Field(gt=0)
+    max: float
+    default: float
+
+
 class CheckpointConfig(BaseModel):
     """config.json: all that is needed to rebuild the network and to know where it came from."""
 
@@ -30,6 +40,8 @@ class CheckpointConfig(BaseModel):
     architecture: AnyArchitecture
     span: Span
     t_max: float = 1.0
+    guidance: GuidanceInput | None = Field(None, description="None: the network does not take it")
+    augment: int = Field(0, ge=0, description="augmentation labels that the network was told in training")
     grids: dict[str, list[tuple[float, float, float, float]]] = Field(description="steps -> [(t, s, a, b), ...]")
     emas: tuple[str, ...] = Field(description="horizons of the averaged weights; the first is the default")
     step: int
@@ -122,6 +134,18 @@ def find_weights(folder: Path, config: CheckpointConfig, ema: str | None = None)
     return name, folder / ("model.safetensors" if name == "model" else f"ema-{name}.safetensors")
 
 
+def build_for(config: CheckpointConfig) -> FlowMap:
+    """A freshly initialised flow map of the kind that `config` describes. Raises as `build` does."""
+    return build(
+        config.architecture,
+        config.shape,
+        len(config.labels),
+        config.span,
+        guidance=config.guidance is not None,
+        augment=config.augment,
+    )
+
+
 def load_checkpoint(path: Path | str, ema: str | None = None) -> tuple[FlowMap, CheckpointConfig]:
     """Rebuild a trained flow map, in evaluation mode on the CPU.
 
@@ -137,7 +161,7 @@ def load_checkpoint(path: Path | str, ema: str | None = None) -> tuple[FlowMap, 
     _, file = find_weights(folder, config, ema)
     weights = read_weights(file)
     try:
-        flow_map = build(config.architecture, config.shape, len(config.labels), config.span)
+        flow_map = build_for(config)
     except ValueError as error:
         raise ValueError(f"{folder / 'config.json'}: {error}") from None
     try:

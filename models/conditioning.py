@@ -32,20 +32,49 @@ class TimeEmbedding(nn.Module):
 
 
 class Conditioning(nn.Module):
-    """Sum of the embeddings of t, of the span t - s, and of the label.
+    """Sum of the embeddings of t, of the span t - s, and of the label; of guidance and augmentation where it has them.
 
     (t, t - s) conditions better than (t, s) (MeanFlow, arXiv 2505.13447, table 1c). Labels are 0..labels-1 and the
-    null label is `labels`; an unconditional model has only the null label, 0.
+    null label is `labels`; an unconditional model has only the null label, 0. The scale w of guidance enters as
+    1 - 1/w, in which the guided velocity's mix is linear (improved MeanFlow, arXiv 2512.02012). Augmentation enters in
+    training only (Karras et al., arXiv 2206.00364, appendix F.2): no labels mean that nothing was done to the data.
+
+    Args:
+        width: of the embedding, and of what the network takes.
+        labels: number of classes.
+        guidance: whether the network is told the scale.
+        augment: number of augmentation labels; 0 for a network that is not told.
     """
 
-    def __init__(self, width: int, labels: int) -> None:
+    def __init__(self, width: int, labels: int, guidance: bool = False, augment: int = 0) -> None:
         super().__init__()
         self.time = TimeEmbedding(width)
         self.span = TimeEmbedding(width)
         self.label = nn.Embedding(labels + 1, width)
         nn.init.normal_(self.label.weight, std=0.02)
+        self.guidance = TimeEmbedding(width) if guidance else None
+        self.augment = nn.Linear(augment, width, bias=False) if augment else None
+        if self.augment is not None:
+            nn.init.zeros_(self.augment.weight)
 
-    def forward(self, t: Tensor, s: Tensor, label: Tensor) -> Tensor:
-        """t [B], s [B], label int64 [B] -> [B, width]."""
+    def forward(
+        self, t: Tensor, s: Tensor, label: Tensor, guidance: Tensor | None = None, augment: Tensor | None = None
+    ) -> Tensor:
+        """t [B], s [B], label int64 [B], guidance [B] > 0, augment [B, A] -> [B, width].
+
+        Raises:
+            ValueError: guidance is given to a network that does not take it, or not to one that does; augmentation
+                labels are given to a network that does not take them.
+        """
+        if (guidance is None) != (self.guidance is None):
+            raise ValueError(
+                "this network takes a guidance scale" if self.guidance else "this network has no guidance input"
+            )
         embedded: Tensor = self.time(t) + self.span(t - s) + self.label(label)
+        if self.guidance is not None and guidance is not None:
+            embedded = embedded + self.guidance(1 - 1 / guidance)
+        if augment is not None:
+            if self.augment is None:
+                raise ValueError("this network takes no augmentation labels")
+            embedded = embedded + self.augment(augment)
         return embedded

@@ -65,6 +65,7 @@ class DiT(nn.Module):
     Args:
         shape: z's shape (channels, height, width); height and width are multiples of `patch`.
         labels: number of classes; label index `labels` is the null label.
+        guidance, augment: see `Conditioning`.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class DiT(nn.Module):
         depth: int = 6,
         heads: int = 6,
         mlp_ratio: float = 4.0,
+        guidance: bool = False,
+        augment: int = 0,
     ) -> None:
         super().__init__()
         channels, height, side = shape
@@ -87,7 +90,7 @@ class DiT(nn.Module):
         self.patch = patch
         self.grid = (height // patch, side // patch)
         self.channels = channels
-        self.conditioning = Conditioning(width, labels)
+        self.conditioning = Conditioning(width, labels, guidance, augment)
         self.embed = nn.Linear(channels * patch * patch, width)
         self.position = nn.Parameter(position_encoding(*self.grid, width))
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(depth))
@@ -99,10 +102,18 @@ class DiT(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, z: Tensor, t: Tensor, s: Tensor, label: Tensor) -> Tensor:
-        """z [B, C, H, W], t [B], s [B], label int64 [B] -> [B, C, H, W]."""
+    def forward(
+        self,
+        z: Tensor,
+        t: Tensor,
+        s: Tensor,
+        label: Tensor,
+        guidance: Tensor | None = None,
+        augment: Tensor | None = None,
+    ) -> Tensor:
+        """z [B, C, H, W], the rest as `Conditioning` takes it -> [B, C, H, W]."""
         (rows, columns), patch, channels = self.grid, self.patch, self.channels
-        condition = F.silu(self.conditioning(t, s, label))
+        condition = F.silu(self.conditioning(t, s, label, guidance, augment))
         x = z.reshape(-1, channels, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
         x = self.embed(x) + self.position
         for block in self.blocks:

@@ -2,7 +2,9 @@
 
 A flow map takes z at time t to time s <= t (t = 1 noise, t = 0 data) by the average velocity u over [s, t]:
 
-    jump(z, t, s, label) = z - (t - s) * u(z, t, s, label)
+    jump(z, t, s, label, guidance) = z - (t - s) * u(z, t, s, label, guidance)
+
+`guidance` only where the network takes it. 1 is the plain conditional model's scale, for every method.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ class FlowMap(nn.Module):
     """A network read as an average velocity.
 
     Args:
-        net: maps (z, t, s, label) to a tensor of z's shape.
+        net: maps (z, t, s, label[, guidance[, augment]]) to a tensor of z's shape.
         parametrisation: `raw`, u is the network's output; `edm`, the two-time form of EDM's preconditioning,
             u = k(t, s) z - (sigma_data / N_t) F(z / N_t, t, s), where k is the exact average-velocity slope of
             N(0, sigma_data^2 I) and N_t = sqrt(t^2 + sigma_data^2 (1 - t)^2). F = 0 is exact for that Gaussian, and at
@@ -48,10 +50,27 @@ class FlowMap(nn.Module):
         self.span = span
         self.sigma_data = sigma_data
 
-    def forward(self, z: Tensor, t: Tensor, s: Tensor, label: Tensor) -> Tensor:
-        """Average velocity u over [s, t]: z [B, ...], t [B], s [B], label int64 [B] -> [B, ...]."""
+    def forward(
+        self,
+        z: Tensor,
+        t: Tensor,
+        s: Tensor,
+        label: Tensor,
+        guidance: Tensor | None = None,
+        augment: Tensor | None = None,
+    ) -> Tensor:
+        """Average velocity u over [s, t].
+
+        Args:
+            z: [B, ...]. t, s: [B]. label: int64 [B].
+            guidance: scale [B], for a network that takes it.
+            augment: what was done to the data, [B, A], in training only.
+
+        Returns:
+            [B, ...].
+        """
         if self.parametrisation == "raw":
-            raw: Tensor = self.net(z, t, s, label)
+            raw: Tensor = self.net(z, t, s, label, guidance, augment)
             return raw
         variance = self.sigma_data**2
         norm_t = torch.sqrt(t**2 + variance * (1 - t) ** 2)
@@ -59,9 +78,9 @@ class FlowMap(nn.Module):
         # (N_t - N_s) / ((t - s) N_t), rearranged so that nothing cancels and s = t needs no special case.
         slope = ((t + s) * (1 + variance) - 2 * variance) / (norm_t * (norm_t + norm_s))
         norm = per_sample(norm_t, z)
-        return per_sample(slope, z) * z - self.sigma_data / norm * self.net(z / norm, t, s, label)
+        return per_sample(slope, z) * z - self.sigma_data / norm * self.net(z / norm, t, s, label, guidance, augment)
 
-    def jump(self, z: Tensor, t: Tensor, s: Tensor, label: Tensor) -> Tensor:
+    def jump(self, z: Tensor, t: Tensor, s: Tensor, label: Tensor, guidance: Tensor | None = None) -> Tensor:
         """z at time t -> z at time s; shapes as in `forward`."""
         asked = t if self.span == "velocity" else s
-        return z - per_sample(t - s, z) * self(z, t, asked, label)
+        return z - per_sample(t - s, z) * self(z, t, asked, label, guidance)

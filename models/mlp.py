@@ -14,11 +14,21 @@ class MLP(nn.Module):
     Args:
         dimensions: D of the points.
         labels: number of classes; label index `labels` is the null label.
+        guidance, augment: see `Conditioning`.
     """
 
-    def __init__(self, dimensions: int, labels: int, *, width: int = 128, depth: int = 3) -> None:
+    def __init__(
+        self,
+        dimensions: int,
+        labels: int,
+        *,
+        width: int = 128,
+        depth: int = 3,
+        guidance: bool = False,
+        augment: int = 0,
+    ) -> None:
         super().__init__()
-        self.conditioning = Conditioning(width, labels)
+        self.conditioning = Conditioning(width, labels, guidance, augment)
         self.embed = nn.Linear(dimensions, width)
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.modulations = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(depth))
@@ -26,9 +36,17 @@ class MLP(nn.Module):
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)
 
-    def forward(self, z: Tensor, t: Tensor, s: Tensor, label: Tensor) -> Tensor:
-        """z [B, D], t [B], s [B], label int64 [B] -> [B, D]."""
-        condition = F.silu(self.conditioning(t, s, label))
+    def forward(
+        self,
+        z: Tensor,
+        t: Tensor,
+        s: Tensor,
+        label: Tensor,
+        guidance: Tensor | None = None,
+        augment: Tensor | None = None,
+    ) -> Tensor:
+        """z [B, D], the rest as `Conditioning` takes it -> [B, D]."""
+        condition = F.silu(self.conditioning(t, s, label, guidance, augment))
         x = self.embed(z)
         for layer, modulation in zip(self.layers, self.modulations, strict=True):
             shift, scale = modulation(condition).chunk(2, dim=1)

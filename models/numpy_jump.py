@@ -16,15 +16,15 @@ Floats = NDArray[np.float32]
 def numpy_jump(flow_map: FlowMap) -> Callable[[Floats, Floats, Floats, NDArray[np.int64], Floats | None], Floats]:
     """jump(z, t, s, label, guidance) of `flow_map`, computed on its device, without gradient.
 
-    The callable raises ValueError if guidance is given: these flow maps do not take it.
+    The callable raises ValueError if guidance is given to a flow map that does not take it, or not to one that does.
     """
     device = next(flow_map.parameters()).device
 
     def jump(z: Floats, t: Floats, s: Floats, label: NDArray[np.int64], guidance: Floats | None = None) -> Floats:
-        if guidance is not None:
-            raise ValueError("this flow map has no guidance input")
         with torch.inference_mode():
-            moved = flow_map.jump(*(torch.from_numpy(value).to(device) for value in (z, t, s, label)))
+            inputs = [torch.from_numpy(value).to(device) for value in (z, t, s, label)]
+            scale = None if guidance is None else torch.from_numpy(guidance).to(device)
+            moved = flow_map.jump(*inputs, scale)
         z_s: Floats = moved.cpu().numpy()
         return z_s
 

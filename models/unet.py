@@ -126,13 +126,37 @@ def modulate(x: Tensor, modulation: Tensor) -> Tensor:
     return x * (1 + scale) + shift
 
 
-class Level(nn.Module):
-    """The blocks of one resolution on one way through the ladder, and the convolution that leads to the next one."""
+class Down(nn.Module):
+    """The blocks of one resolution on the way down, and the strided convolution that leads to the next one."""
 
-    def __init__(self, blocks: list[Block], resample: nn.Module | None = None) -> None:
+    def __init__(self, blocks: list[Block], resample: Convolution | None = None) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.resample = resample
+
+    def forward(self, x: Tensor, condition: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """x [B, C, H, W] -> what the next level begins with, and what the way up takes from this one."""
+        left = [x]
+        for block in self.blocks:
+            left.append(block(left[-1], condition))
+        return (left[-1] if self.resample is None else self.resample(left[-1])), left
+
+
+class Up(nn.Module):
+    """The blocks of one resolution on the way up, behind a doubling of the coarser one and a convolution."""
+
+    def __init__(self, blocks: list[Block], resample: Convolution | None = None) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.resample = resample
+
+    def forward(self, x: Tensor, left: list[Tensor], condition: Tensor) -> Tensor:
+        """x of the coarser level and what this one left on the way down, the latest last -> [B, C, H, W]."""
+        if self.resample is not None:
+            x = self.resample(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        for block, kept in zip(self.blocks, reversed(left), strict=True):
+            x = block(torch.cat([x, kept], dim=1), condition)
+        return x
 
 
 class UNet(nn.Module):
@@ -197,11 +221,11 @@ class UNet(nn.Module):
         for level, width in enumerate(widths):
             coarser = widths[level + 1] if level + 1 < len(widths) else None
             halve = None if coarser is None else Convolution(width, coarser, stride=2)
-            self.down.append(Level([block(level, width) for _ in range(blocks)], halve))
+            self.down.append(Down([block(level, width) for _ in range(blocks)], halve))
             double = None if coarser is None else Convolution(coarser, width)
-            self.up.insert(0, Level([block(level, 2 * width) for _ in range(blocks + 1)], double))
+            self.up.insert(0, Up([block(level, 2 * width) for _ in range(blocks + 1)], double))
         coarsest = len(widths) - 1
-        self.middle = Level([block(coarsest, widths[-1]) for _ in range(2)])
+        self.middle = Down([block(coarsest, widths[-1]) for _ in range(2)])
         self.norm = GroupNorm(widths[0], affine=False)
         self.modulation = nn.Linear(condition, 2 * widths[0])
         self.project = Convolution(widths[0], planes, zero=True)
@@ -222,20 +246,13 @@ class UNet(nn.Module):
         """z [B, C, H, W], the rest as `Conditioning` takes it -> [B, C, H, W]."""
         condition = F.silu(self.conditioning(t, s, label, guidance, augment))
         x = self.embed(z)
-        left = []
+        kept = []
         for level in self.down:
-            left.append(x)
-            for block in level.blocks:
-                x = block(x, condition)
-                left.append(x)
-            if level.resample is not None:
-                x = level.resample(x)
-        for block in self.middle.blocks:
-            x = block(x, condition)
+            x, left = level(x, condition)
+            kept.append(left)
+        x, _ = self.middle(x, condition)
         for level in self.up:
-            if level.resample is not None:
-                x = level.resample(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-            for block in level.blocks:
-                x = block(torch.cat([x, left.pop()], dim=1), condition)
+            x = level(x, kept.pop(), condition)
         x = F.silu(modulate(self.norm(x), self.modulation(condition)))
-        return self.project(x) + self.gain(condition)[:, :, None, None] * z
+        out: Tensor = self.project(x) + self.gain(condition)[:, :, None, None] * z
+        return out

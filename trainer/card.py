@@ -14,7 +14,7 @@ from export.runtime.images import encode, tile
 from models.checkpoint import CheckpointConfig
 from models.flow_map import FlowMap
 from trainer.ema import PowerEMA
-from trainer.objectives.guidance import Guidance
+from trainer.objectives.parts.guidance import Guidance
 from trainer.sampling import draw, to_images
 
 COLUMNS = 12  # samples per class in the grid
@@ -58,10 +58,11 @@ def grid_of(config: CheckpointConfig, steps: int) -> tuple[Step, ...]:
 def samples_image(config: CheckpointConfig, flow_map: FlowMap) -> bytes:
     """A PNG: a row per class (8 without classes), the same noise at several step counts side by side."""
     rows = min(len(config.labels), ROWS) or 8
+    guidance = config.guidance and config.guidance.default
     labels = [row if config.labels else 0 for row in range(rows) for _ in range(COLUMNS)]
     panels: list[NDArray[np.uint8]] = []
     for steps in steps_shown(config):
-        images = to_images(draw(flow_map, config.shape, grid_of(config, steps), labels))
+        images = to_images(draw(flow_map, config.shape, grid_of(config, steps), labels, guidance=guidance))
         panels += [tile(images, columns=COLUMNS), np.full((rows * images.shape[1], 8, 3), 255, np.uint8)]
     return encode(np.concatenate(panels[:-1], axis=1), "png")
 
@@ -71,8 +72,9 @@ def samples_plot(config: CheckpointConfig, flow_map: FlowMap) -> bytes:
     counts = steps_shown(config)
     figure, axes = _figure(len(counts))
     labels = np.arange(2000) % max(1, len(config.labels))
+    guidance = config.guidance and config.guidance.default
     for axis, steps in zip(axes, counts, strict=True):
-        points = draw(flow_map, config.shape, grid_of(config, steps), labels.tolist())
+        points = draw(flow_map, config.shape, grid_of(config, steps), labels.tolist(), guidance=guidance)
         points = np.nan_to_num(points.astype(float)).clip(-1e6, 1e6)  # of divergence the next step's loss tells better
         if points.shape[1] == 1:
             axis.hist(points[:, 0], bins=80, density=True)
@@ -104,6 +106,7 @@ def card(config: CheckpointConfig, last: dict[str, Any]) -> str:
     data = config.data
     one_step = config.span != "velocity"
     guidance = Guidance.model_validate(config.recipe["objective"].get("guidance") or {})
+    told = f", an input; {config.guidance.default:g} by default and in the pictures" if config.guidance else ""
     use = "One network evaluation makes a sample; more may refine it." if one_step else "Many steps make a sample."
     lines = [
         f"# {data.get('name', 'data')}: {config.method}",
@@ -116,9 +119,14 @@ def card(config: CheckpointConfig, last: dict[str, Any]) -> str:
         f"- classes ({len(config.labels)}): {', '.join(config.labels) or 'none'}",
         f"- data: {data.get('name')}, {data.get('counts', {}).get('train', '?')} training samples, "
         f"licence {data.get('licence', 'unknown')}, SHA-256 {data.get('sha256')}",
+        *_latents(data),
         *_repeats(data),
         f"- averaged weights: {', '.join(config.emas)} (shares of the run's length); the first is the default",
-        *([f"- guidance in the training target, effective scale {guidance.scale:.3g}"] if guidance.guides else []),
+        *(
+            [f"- guidance in the training target, effective scale {guidance.scales}{told}"]
+            if guidance.guides or told
+            else []
+        ),
         "",
         f"`samples.png`: {_listed(steps_shown(config))} from the same noise, seeds 0, 1, 2, ... in order, none picked. "
         "`curves.png`: raw loss terms; a MeanFlow loss is not a measure of quality. "
@@ -134,6 +142,18 @@ def card(config: CheckpointConfig, last: dict[str, Any]) -> str:
         lines += ["", "## Credits", "", "| class | title | by | licence |", "|---|---|---|---|"]
         lines += [f"| {name} | {' | '.join(_credit(entry))} |" for name, entry in credits.items()]
     return "\n".join(lines) + "\n"
+
+
+def _latents(data: dict[str, Any]) -> list[str]:
+    """A line on what z is, for latents."""
+    latents = data.get("latents")
+    if not isinstance(latents, dict):
+        return []
+    made = f" of {latents['autoencoder']}" if latents.get("autoencoder") else ""
+    return [
+        f"- z is latents{made}: {latents.get('rule')}, mean {latents.get('mean')}, scale {latents.get('scale')}; "
+        "`samples.png` shows three of their channels as colours, not decoded"
+    ]
 
 
 def _repeats(data: dict[str, Any]) -> list[str]:

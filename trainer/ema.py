@@ -19,6 +19,11 @@ def power_exponent(horizon: float) -> float:
     return float(np.roots([1, 7, 16 - inverse, 12 - inverse]).real.max())
 
 
+def ema_name(horizon: float) -> str:
+    """How a checkpoint names the average of a horizon: 0.050."""
+    return f"{horizon:.3f}"
+
+
 class PowerEMA:
     """One average. After k steps its profile is (i / k)^gamma: always the same share of the run, so no warm-up is due.
 
@@ -32,8 +37,8 @@ class PowerEMA:
 
     @property
     def name(self) -> str:
-        """How a checkpoint names it: ema-0.050."""
-        return f"{self.horizon:.3f}"
+        """See `ema_name`."""
+        return ema_name(self.horizon)
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:

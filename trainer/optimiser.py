@@ -14,7 +14,7 @@ HIDDEN = (".blocks.", ".resample.")
 
 
 class Optimisers:
-    """AdamW on all parameters, or Muon on the matrices inside the blocks and AdamW on the rest.
+    """AdamW or RAdam on all parameters, or Muon on the matrices inside the blocks and AdamW on the rest.
 
     A U-Net holds the kernel of a convolution as the matrix [outputs, inputs * kernel * kernel], which is how Muon's
     author (Jordan, 2024) orthogonalises it.
@@ -40,7 +40,11 @@ class Optimisers:
         rest = [(name, value) for name, value in model.named_parameters() if name not in chosen]
         decay = settings.weight_decay
         self.parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(rest, lr=settings.lr, betas=settings.betas, weight_decay=decay)
+            torch.optim.RAdam(
+                rest, lr=settings.lr, betas=settings.betas, weight_decay=decay, decoupled_weight_decay=True
+            )
+            if settings.name == "radam"
+            else torch.optim.AdamW(rest, lr=settings.lr, betas=settings.betas, weight_decay=decay)
         ]
         if matrices:
             muon = torch.optim.Muon(matrices, lr=settings.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
@@ -56,7 +60,9 @@ class Optimisers:
         Returns:
             Norm of the whole gradient before clipping, a scalar. Where it is not finite nothing moves.
         """
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
+        norm = torch.nn.utils.get_total_norm([each.grad for each in self.parameters if each.grad is not None])
+        if self.settings.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip, norm)
         if torch.isfinite(norm):
             for part in self.parts:
                 for group in part.param_groups:

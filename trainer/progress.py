@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from trainer.processes import Processes
+
 LINE = "{n_fmt}/{total_fmt} steps ({percentage:.0f}%), {rate_fmt}, {remaining} left{postfix}"
 
 
-def progress_bar(done: int, steps: int) -> tqdm[int]:
-    """An iterator over the steps after `done` up to `steps` that shows itself on stderr.
+def progress_bar(done: int, steps: int, shown: bool = True) -> tqdm[int]:
+    """An iterator over the steps after `done` up to `steps` that shows itself on stderr, unless not `shown`.
 
     A terminal gets a bar; a log file gets a line every half minute, since a bar that redraws itself is one endless line
     there.
@@ -25,6 +27,7 @@ def progress_bar(done: int, steps: int) -> tqdm[int]:
         initial=done,
         total=steps,
         unit="step",
+        disable=not shown,
         smoothing=0.05,
         mininterval=0.5 if terminal else 30,
         dynamic_ncols=terminal,
@@ -47,24 +50,45 @@ class Lines:
 
 
 class Meter:
-    """Means of the terms since the last reading, and samples per second."""
+    """Means of the terms over all rows of all processes since the last reading, and samples per second."""
 
-    def __init__(self, batch: int) -> None:
-        self.batch = batch
-        self.rows: list[dict[str, Tensor]] = []
+    def __init__(self, batch: int, processes: Processes) -> None:
+        self.batch, self.processes = batch, processes
         self.since = time.monotonic()
+        self._start()
+
+    def _start(self) -> None:
+        self.steps = 0
+        self.sums: dict[str, list[Tensor]] = {}
+        self.counts: dict[str, int] = {}
+        self.norms: list[Tensor] = []
 
     def add(self, terms: dict[str, Tensor]) -> None:
-        """Take in one step's scalars."""
-        self.rows.append(terms)
+        """Take in the raw terms of one piece of a batch, [rows] each."""
+        for name, rows in terms.items():
+            self.sums.setdefault(name, []).append(rows.float().sum())
+            self.counts[name] = self.counts.get(name, 0) + len(rows)
+
+    def step(self, norm: Tensor) -> None:
+        """Take in the norm of a step's gradient, which ends the step."""
+        self.norms.append(norm)
+        self.steps += 1
 
     def read(self) -> dict[str, Any]:
-        """Means by name, and `per_second`; starts anew."""
+        """Means by name, and `per_second`; starts anew. Every process reads at the same steps."""
         now = time.monotonic()
-        means = {name: torch.stack([row[name].float() for row in self.rows]).mean().item() for name in self.rows[-1]}
-        speed = len(self.rows) * self.batch / (now - self.since)
-        self.rows, self.since = [], now
-        return {**means, "per_second": round(speed, 1)}
+        sums = torch.stack([torch.stack(values).sum() for values in self.sums.values()])
+        counts = torch.tensor(list(self.counts.values()), dtype=sums.dtype, device=sums.device)
+        means = self.processes.sum(sums) / self.processes.sum(counts)
+        speed = self.steps * self.batch / (now - self.since)
+        row = {
+            **dict(zip(self.sums, means.tolist(), strict=True)),
+            "gradient": torch.stack(self.norms).mean().item(),
+            "per_second": round(speed, 1),
+        }
+        self.since = now
+        self._start()
+        return row
 
     def pause(self, since: float) -> None:
         """Do not count the time from `since` (of time.monotonic) to now as training."""

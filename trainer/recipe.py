@@ -25,6 +25,7 @@ from pydantic import (
 from models.build import AnyArchitecture
 from trainer.objectives import Objective, methods
 from trainer.recipes import SHIPPED, shipped
+from trainer.schedule import Schedule
 
 if typing.TYPE_CHECKING:
     AnyObjective = Objective
@@ -38,29 +39,19 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Horizon = Annotated[float, Field(ge=0.001, lt=0.28)]
 
 
-class Optimiser(BaseModel):
-    """How the weights move.
+class Optimiser(Schedule):
+    """How the weights move: at the rate of `Schedule`, by one of
 
-    `muon` orthogonalises the update of the blocks' matrices (torch.optim.Muon, its learning rate matched to AdamW's
-    root mean square) and gives all else to AdamW. The rate warms up linearly, stays, and falls linearly to zero over
-    the last `decay_steps`.
+    - `adamw`,
+    - `radam`, its rectified form, which the consistency-model recipes use (arXiv 2303.01469, appendix C),
+    - `muon`, which orthogonalises the update of the blocks' matrices (torch.optim.Muon, its learning rate matched to
+      AdamW's root mean square) and gives all else to AdamW.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: Literal["adamw", "muon"] = "adamw"
-    lr: float = Field(1e-3, gt=0, le=10)
+    name: Literal["adamw", "radam", "muon"] = "adamw"
     betas: tuple[Share, Share] = (0.9, 0.95)
     weight_decay: float = Field(0.0, ge=0)
-    warmup_steps: int = Field(100, ge=0)
-    decay_steps: int = Field(0, ge=0)
-    clip: PositiveFloat = Field(1.0, description="largest norm of the whole gradient")
-
-    def rate(self, step: int, steps: int) -> float:
-        """Learning rate of step `step`, counted from 1, in a run of `steps`."""
-        warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
-        left = min(1.0, (steps - step + 1) / self.decay_steps) if self.decay_steps else 1.0
-        return self.lr * warm * left
+    clip: PositiveFloat | None = Field(1.0, description="largest norm of the whole gradient; null: any")
 
 
 class Run(BaseModel):
@@ -77,7 +68,10 @@ class Run(BaseModel):
     )
     log_every: PositiveInt = 50
     save_every: PositiveInt = 1000
-    keep: PositiveInt = Field(2, description="checkpoints kept")
+    keep: PositiveInt = Field(2, description="newest checkpoints kept, beside the best one")
+    score: int = Field(
+        0, ge=0, description="samples that each checkpoint is compared with held-out data by, to mark the best; 0: none"
+    )
     sample_steps: tuple[PositiveInt, ...] = Field((1, 2, 4, 8), min_length=1, description="grids of the checkpoint")
 
     @field_validator("ema")

@@ -104,10 +104,10 @@ def test_a_wrong_graph_does_not_become_a_bundle(
 ) -> None:
     build = export.graph.build_jump
 
-    def other_weights(flow_map, shape, labels):  # type: ignore[no-untyped-def]
+    def other_weights(flow_map, shape, labels, guidance):  # type: ignore[no-untyped-def]
         with torch.no_grad():
             next(flow_map.parameters()).add_(0.01)
-        data = build(flow_map, shape, labels)
+        data = build(flow_map, shape, labels, guidance)
         with torch.no_grad():
             next(flow_map.parameters()).sub_(0.01)
         return data

@@ -26,7 +26,7 @@ class Raw(nn.Module):
         self.scale = scale
         self.seen: Tensor | None = None
 
-    def forward(self, z: Tensor, t: Tensor, s: Tensor, label: Tensor) -> Tensor:
+    def forward(self, z: Tensor, t: Tensor, s: Tensor, label: Tensor, *untold: None) -> Tensor:
         self.seen = z
         return self.scale * torch.sin(2 * z + t[:, None] - 3 * s[:, None])
 

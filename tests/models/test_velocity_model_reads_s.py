@@ -16,7 +16,7 @@ class Recorder(nn.Module):
         super().__init__()
         self.asked: list[tuple[list[float], list[float]]] = []
 
-    def forward(self, z: Tensor, t: Tensor, s: Tensor, label: Tensor) -> Tensor:
+    def forward(self, z: Tensor, t: Tensor, s: Tensor, label: Tensor, *told: Tensor | None) -> Tensor:
         self.asked.append((t.tolist(), s.tolist()))
         return z + s[:, None]
 

@@ -11,6 +11,7 @@ import torch
 
 from trainer.data.dataset import Dataset
 from trainer.loop import train
+from trainer.processes import Processes
 from trainer.progress import Meter, progress_bar
 from trainer.recipe import Recipe
 from trainer.rundir import RunDirectory
@@ -73,11 +74,13 @@ def test_row_is_of_one_step_only(tmp_path: Path, tiny: Tiny, data_for: Data) -> 
 def test_time_of_a_save_counts_as_training(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 10.0, 12.0, 22.0])  # made, read, paused until, read
     monkeypatch.setattr("trainer.progress.time.monotonic", lambda: next(clock))
-    meter = Meter(batch=5)
-    meter.add({"loss": torch.tensor(1.0)})
+    meter = Meter(5, Processes("cpu"))
+    meter.add({"loss": torch.ones(5)})
+    meter.step(torch.tensor(1.0))
     assert meter.read()["per_second"] == 0.5
     meter.pause(since=2.0)
-    meter.add({"loss": torch.tensor(1.0)})
+    meter.add({"loss": torch.ones(5)})
+    meter.step(torch.tensor(1.0))
     assert meter.read()["per_second"] == pytest.approx(5 / 2, abs=0.05)
 
 

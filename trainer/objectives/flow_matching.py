@@ -5,29 +5,31 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Generator
 
 from models.flow_map import Span
-from trainer.objectives.target import Batch, Target, Velocity, mean_square
-from trainer.objectives.times import LogitNormal, TimeLaw
+from trainer.objectives.parts.objective import Draws, Objective
+from trainer.objectives.parts.target import Batch, Networks, Target, mean_square
+from trainer.objectives.parts.times import LogitNormal, TimeLaw
 
 
-class FlowMatching(BaseModel):
+class FlowMatching(Objective):
     """E ||u(z_t, t, t) - v_c||^2 / D. At the optimum on N(m, s^2 I) its value is s^2 / sigma_t^2 averaged over t."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     span: ClassVar[Span] = "velocity"
 
     method: Literal["flow-matching"] = "flow-matching"
     t: TimeLaw = LogitNormal(mean=0.0)
-    label_dropout: float = Field(0.1, ge=0, lt=1)
 
-    def __call__(self, u: Velocity, batch: Batch, generator: Generator, step: int, null_label: int) -> Target:
+    def draw(self, rows: int, generator: Generator) -> Draws:
+        """Times with s = t."""
+        t = self.t.draw(rows, generator)
+        return Draws(t, t)
+
+    def __call__(self, networks: Networks, batch: Batch, draws: Draws, step: int) -> Target:
         """Regress the conditional velocity, whose conditional mean is the marginal one."""
-        t = self.t.draw(len(batch.x0), generator)
-        prediction = u(batch.at(t), t, t, batch.label)
+        t = draws.t
+        prediction = networks.u(batch.at(t), t, t, *batch.condition)
         target = batch.velocity
         weight = torch.full_like(t, 1 / target[0].numel())
         return Target(prediction, target, weight, {"loss/velocity": mean_square(prediction - target)})

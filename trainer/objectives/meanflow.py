@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Generator
 
+from models.checkpoint import GuidanceInput
 from models.flow_map import Span, per_sample
-from trainer.objectives.guidance import Guidance
-from trainer.objectives.tangent import total_derivative
-from trainer.objectives.target import Batch, Target, Velocity, mean_square
-from trainer.objectives.times import TwoTimes
-from trainer.objectives.weighting import adaptive
+from trainer.objectives.parts.guidance import Guidance
+from trainer.objectives.parts.objective import Draws, Objective
+from trainer.objectives.parts.tangent import total_derivative
+from trainer.objectives.parts.target import Batch, Networks, Target, mean_square
+from trainer.objectives.parts.times import TwoTimes
+from trainer.objectives.parts.weighting import adaptive
 
 
-class MeanFlow(BaseModel):
+class MeanFlow(Objective):
     """Regress u on its own Eulerian identity, u = v - (t - s) du/dt, with the conditional velocity for v.
 
         target = sg(v_g - (t - s) du/dt), du/dt along (v_g, 1, 0)
@@ -26,8 +28,6 @@ class MeanFlow(BaseModel):
     chosen by it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     span: ClassVar[Span] = "any"
 
     method: Literal["meanflow"] = "meanflow"
@@ -35,7 +35,6 @@ class MeanFlow(BaseModel):
     guidance: Guidance = Guidance()
     adaptive_power: float = Field(1.0, ge=0, description="p")
     adaptive_constant: float = Field(1e-3, gt=0, description="c, beside a sum over dimensions")
-    label_dropout: float = Field(0.1, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _null_label_is_trained(self) -> MeanFlow:
@@ -43,35 +42,48 @@ class MeanFlow(BaseModel):
             raise ValueError("guidance mixes in the null label, which only label_dropout above 0 trains")
         return self
 
-    def __call__(self, u: Velocity, batch: Batch, generator: Generator, step: int, null_label: int) -> Target:
-        """The target of every row; only the jumps pay for the derivative, which (t - s) cancels on the other rows."""
-        rows = len(batch.x0)
-        t, s = self.times.draw(rows, generator)
-        z = batch.at(t)
-        prediction = u(z, t, s, batch.label)
+    @property
+    def guidance_input(self) -> GuidanceInput | None:
+        """The scales that the network is told, where guidance has a range."""
+        return self.guidance.input
 
-        jumps = self.times.count(rows)
+    def draw(self, rows: int, generator: Generator) -> Draws:
+        """Two times a row, the jumps first, and a scale where the network is told it."""
+        t, s = self.times.draw(rows, generator)
+        return Draws(t, s, self.times.count(rows), self.guidance.draw(rows, generator))
+
+    def __call__(self, networks: Networks, batch: Batch, draws: Draws, step: int) -> Target:
+        """The target of every row; only the jumps pay for the derivative, which (t - s) cancels on the other rows."""
+        t, s, jumps = draws.t, draws.s, draws.jumps
+        z = batch.at(t)
+        condition = batch.condition
+        prediction = networks.u(z, t, s, *condition)
+
         head = slice(0, jumps)  # s < t, but for the ties that the order `min` makes
         velocity = batch.velocity
         if self.guidance.active(step):
             with torch.no_grad():
-                unconditional = u(z, t, t, torch.full_like(batch.label, null_label))
+                null = torch.full_like(condition.label, networks.null_label)
+                unconditional = networks.u(z, t, t, *condition.relabelled(null))
                 conditional = prediction.detach()  # of the rows with s = t it is u(z, t, t | c) already
-                if jumps and self.guidance.kappa:
-                    conditional = torch.cat([u(z[head], t[head], t[head], batch.label[head]), conditional[jumps:]])
+                if jumps and self.guidance.asks_conditional:
+                    jumping = networks.u(z[head], t[head], t[head], *condition.rows(head))
+                    conditional = torch.cat([jumping, conditional[jumps:]])
             velocity = self.guidance.velocity(batch, t, conditional, unconditional)
 
         target = velocity
         terms = {}
         if jumps:
-            derivative = total_derivative(u, z[head], t[head], s[head], batch.label[head], velocity[head])
+            derivative = total_derivative(
+                networks.exact, z[head], t[head], s[head], condition.rows(head), velocity[head]
+            )
             # (1) u = v - (t - s) du/dt where s < t, (2) u = v where s = t.
             target = torch.cat([velocity[head] - per_sample((t - s)[head], z) * derivative, velocity[jumps:]])
             terms = {
                 "derivative": mean_square(derivative),
                 "loss/jump": mean_square((prediction - target)[head]),
             }
-        if jumps < rows:
+        if jumps < len(z):
             terms["loss/velocity"] = mean_square((prediction - target)[jumps:])
         weight = adaptive(prediction - target, self.adaptive_power, self.adaptive_constant)
         return Target(prediction, target, weight, terms)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trainer.data import build
 from trainer.data.dataset import Dataset, open_dataset
 
 Command = Callable[[str], int]
@@ -117,7 +118,7 @@ def test_help_names_every_source(data_command: Command, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit, match="0"):
         data_command("build --help")
     printed = capsys.readouterr().out
-    assert all(name in printed for name in ("facets", "points", "npz"))
+    assert all(name in printed for name in build.SOURCES)
 
 
 def test_help_does_not_wait_for_heavy_libraries() -> None:

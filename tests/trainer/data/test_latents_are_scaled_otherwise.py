@@ -1,4 +1,4 @@
-"""Latents: what training sees is (latents - mean) * scale, both recorded, and nothing of them is exported as pictures."""
+"""Latents: what training sees is (latents - mean) * scale, and both are recorded for the decoder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LABELS = np.arange(60) % 2
 def test_a_channel_has_another_scale(
     dtype: type, block: int, save: Save, data_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without being told, each channel is brought to the mean 0 and the standard deviation 0.5; undone, they are back."""
+    """Without being told, each channel gets the mean 0 and the standard deviation 0.5; undone, the latents are back."""
     monkeypatch.setattr("trainer.data.latents.BLOCK", block)
     monkeypatch.setattr(npy, "BLOCK", block)
     save("a.npz", latents=LATENTS[:25].astype(dtype), labels=LABELS[:25])

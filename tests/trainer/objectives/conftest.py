@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.objectives.target import Batch
-from trainer.objectives.times import LogitNormal, TwoTimes
+from trainer.objectives.parts.target import Batch, Condition, Networks
+from trainer.objectives.parts.times import LogitNormal, TwoTimes
 from trainer.oracle import Gaussian, GaussianMixture
 from trainer.oracle.integrate import average_velocity
 
@@ -84,7 +84,8 @@ def ask() -> Callable:
     """`ask(objective, u, batch)`: one call, with a fresh generator of the given seed."""
 
     def call(objective: Callable, u: Callable, batch: Batch, seed: int = 0, step: int = 1, null_label: int = 0):
-        return objective(u, batch, torch.Generator().manual_seed(seed), step, null_label)
+        draws = objective.draw(len(batch.x0), torch.Generator().manual_seed(seed))
+        return objective(Networks(u, u, null_label), batch, draws, step)
 
     return call
 
@@ -115,6 +116,6 @@ def unlabelled(x0: np.ndarray, x1: np.ndarray) -> Batch:
     return Batch(
         torch.from_numpy(x0),
         torch.from_numpy(x1),
-        torch.zeros(rows, dtype=torch.long),
+        Condition(torch.zeros(rows, dtype=torch.long)),
         torch.zeros(rows, dtype=torch.bool),
     )

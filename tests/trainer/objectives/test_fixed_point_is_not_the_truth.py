@@ -12,8 +12,8 @@ from torch import Tensor
 import trainer.objectives.meanflow
 from trainer.objectives.flow_matching import FlowMatching
 from trainer.objectives.meanflow import MeanFlow
-from trainer.objectives.target import Batch
-from trainer.objectives.times import TwoTimes, Uniform
+from trainer.objectives.parts.target import Batch
+from trainer.objectives.parts.times import TwoTimes, Uniform
 from trainer.oracle import Gaussian
 
 DATA = Gaussian(0.7, 0.4)
@@ -76,12 +76,12 @@ def test_broken_meanflow_rests_elsewhere(mistake, meanflow, pairs, ask, monkeypa
     """Negative control. Without the derivative it is the claim that x1 - x0 is the truth for a whole jump."""
     exact = trainer.objectives.meanflow.total_derivative
 
-    def broken(u, z, t, s, label, velocity):
+    def broken(u, z, t, s, condition, velocity):
         if mistake in ("sign", "no derivative"):
-            return (-1.0 if mistake == "sign" else 0.0) * exact(u, z, t, s, label, velocity)
+            return (-1.0 if mistake == "sign" else 0.0) * exact(u, z, t, s, condition, velocity)
         along_s = torch.full_like(s, 0.0 if mistake == "no time term" else 1.0)
         tangent = (velocity, torch.zeros_like(t), along_s)
-        return torch.func.jvp(lambda z, t, s: u(z, t, s, label), (z, t, s), tangent)[1]
+        return torch.func.jvp(lambda z, t, s: u(z, t, s, *condition), (z, t, s), tangent)[1]
 
     monkeypatch.setattr(trainer.objectives.meanflow, "total_derivative", broken)
     slope, offset = resting_jump(meanflow, pairs(DATA, ROWS), ask)

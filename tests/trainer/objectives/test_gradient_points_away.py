@@ -6,7 +6,7 @@ import torch
 import trainer.objectives.meanflow
 from trainer.objectives.flow_matching import FlowMatching
 from trainer.objectives.meanflow import MeanFlow
-from trainer.objectives.times import TwoTimes, Uniform
+from trainer.objectives.parts.times import TwoTimes, Uniform
 
 ROWS = 5000
 
@@ -26,7 +26,7 @@ def push(u, bump, size):
 
 def gradient(objective, u, bump, size, batch, ask):
     pushed, parameter = push(u, bump, size)
-    ask(objective, pushed, batch).loss().backward()
+    ask(objective, pushed, batch).losses().mean().backward()
     return parameter.grad.item()
 
 
@@ -67,12 +67,12 @@ def test_broken_derivative_points_away(truth, mistake, monkeypatch, plug_in, pai
     """Negative control: with either mistake the gradient pushes further off."""
     exact = trainer.objectives.meanflow.total_derivative
 
-    def broken(u, z, t, s, label, velocity):
+    def broken(u, z, t, s, condition, velocity):
         if mistake == "sign of t - s":
-            return -exact(u, z, t, s, label, velocity)
+            return -exact(u, z, t, s, condition, velocity)
         tangent = (velocity, torch.zeros_like(t), torch.ones_like(s))
         with torch.no_grad():
-            return torch.func.jvp(lambda z, t, s: u(z, t, s, label), (z, t, s), tangent)[1]
+            return torch.func.jvp(lambda z, t, s: u(z, t, s, *condition), (z, t, s), tangent)[1]
 
     monkeypatch.setattr(trainer.objectives.meanflow, "total_derivative", broken)
     objective = MeanFlow(times=fixed_times(0.9, 0.1), adaptive_power=0.0)

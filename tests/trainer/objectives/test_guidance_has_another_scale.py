@@ -1,5 +1,7 @@
 """Guidance inside the target must converge to the scale it claims, omega / (1 - kappa), and no other.
 
+A network that is told the scale must converge to the one it is told, row by row.
+
 Two classes, each a Gaussian; without a label, their mixture. The guided flow follows the velocity
 scale * v(z | label) + (1 - scale) * v(z), whose average is integrated and put in the network's place.
 """
@@ -10,9 +12,9 @@ import torch
 from torch import Tensor
 
 import trainer.objectives.meanflow
-from trainer.objectives.guidance import Guidance
 from trainer.objectives.meanflow import MeanFlow
-from trainer.objectives.target import Batch
+from trainer.objectives.parts.guidance import Guidance
+from trainer.objectives.parts.target import Batch, Condition
 from trainer.oracle import Gaussian, GaussianMixture
 from trainer.oracle.integrate import average_velocity
 
@@ -55,7 +57,7 @@ def labelled_pairs() -> Batch:
     return Batch(
         torch.from_numpy(x0)[:, None],
         torch.from_numpy(rng.standard_normal((ROWS, 1))),
-        torch.from_numpy(np.where(dropped, NULL, label)),
+        Condition(torch.from_numpy(np.where(dropped, NULL, label))),
         torch.from_numpy(dropped),
     )
 
@@ -66,7 +68,7 @@ def largest_error(objective: MeanFlow, scale: float, t: float, ask, standard_err
     answer = ask(objective, guided_map(scale), batch, null_label=NULL)
     error, z = answer.target - answer.prediction, batch.at(torch.full((ROWS,), t))
     moments = torch.cat([error, error * z, error * torch.sin(2 * z)], 1)
-    return max(standard_errors(moments[batch.label == label], 0.0) for label in (0, 1, NULL))
+    return max(standard_errors(moments[batch.condition.label == label], 0.0) for label in (0, 1, NULL))
 
 
 @pytest.mark.parametrize(("t", "s"), [(0.8, 0.2), (0.5, 0.5)])
@@ -92,7 +94,7 @@ def test_tangent_of_the_unguided_pair_is_biased(fixed_times, ask, standard_error
     monkeypatch.setattr(
         trainer.objectives.meanflow,
         "total_derivative",
-        lambda u, z, t, s, label, velocity: exact(u, z, t, s, label, conditional[: len(z)]),
+        lambda u, z, t, s, condition, velocity: exact(u, z, t, s, condition, conditional[: len(z)]),
     )
     objective = MeanFlow(times=fixed_times(0.8, 0.2), guidance=SETTINGS["two evaluations"])
     assert largest_error(objective, objective.guidance.scale, 0.8, ask, standard_errors) > 8

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from trainer.objectives.flow_matching import FlowMatching
 from trainer.objectives.meanflow import MeanFlow
-from trainer.objectives.times import LogitNormal, TwoTimes, Uniform
-from trainer.objectives.weighting import adaptive
+from trainer.objectives.parts.times import LogitNormal, TwoTimes, Uniform
+from trainer.objectives.parts.weighting import adaptive
 
 ROWS = 20_000
 

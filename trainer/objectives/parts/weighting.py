@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from trainer.objectives.target import square_norm
+from trainer.objectives.parts.target import square_norm
 
 
 def adaptive(error: Tensor, power: float, constant: float) -> Tensor:

@@ -1,0 +1,43 @@
+"""From the number of a step to its training pairs, the same ones however many processes and pieces share them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from trainer.objectives.parts.objective import Draws, Objective
+from trainer.objectives.parts.target import Batch, Condition
+from trainer.seeds import step_generator
+from trainer.shard import Shard
+from trainer.stream import Stream
+
+
+class Batches:
+    """Pairs of data and noise, with what the objective draws for them.
+
+    All random choices are made for the whole batch on every process, and each takes its rows: a process more changes
+    nothing but the order of sums. Drawing is cheap beside a network; the data are fetched for the own rows only.
+    """
+
+    def __init__(self, stream: Stream, objective: Objective, rows: int, shape: tuple[int, ...], seed: int) -> None:
+        self.stream, self.objective = stream, objective
+        self.rows, self.shape, self.seed = rows, shape, seed
+
+    def draw(self, step: int, shards: Sequence[Shard]) -> Iterator[tuple[Batch, Draws]]:
+        """The parts of step `step` (counted from 1) that belong to the shards, one after the other."""
+        generator = step_generator(self.stream.device, self.seed, step)
+        device = generator.device
+        dropped = torch.rand(self.rows, generator=generator, device=device) < self.objective.label_dropout
+        x1 = torch.randn((self.rows, *self.shape), generator=generator, device=device)
+        draws = self.objective.draw(self.rows, generator)
+        for shard in shards:
+            x0, label = self.stream.fetch(step, shard)
+            part = draws.part(shard)
+            mine = shard.rows(dropped)
+            label = torch.where(mine, self.stream.null_label, label)
+            yield Batch(x0, shard.rows(x1), self._condition(label, part), mine), part
+
+    def _condition(self, label: Tensor, draws: Draws) -> Condition:
+        return Condition(label, draws.guidance)
