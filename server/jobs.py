@@ -5,7 +5,9 @@ The API process has checked a Job against the manifest; a worker does not check 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from functools import cached_property
+from operator import attrgetter
 from typing import Any, Literal
 
 Format = Literal["png", "jpeg", "webp", "npy", "json"]
@@ -77,29 +79,26 @@ class Job:
     """1 to 100 for jpeg and webp; None: the format's default."""
     every_step: bool = False
     """Send a Part after every step but the last. Only with n = 1."""
-    vary: Vary | None = None
-    path: Path | None = None
     frame_ms: int = 100
     """Milliseconds that each frame of an `animation` shows."""
+    vary: Vary | None = None
+    path: Path | None = None
 
-    @property
+    @cached_property
     def rows_per_step(self) -> int:
         """Rows of one network evaluation that one step of all samples takes."""
         return rows_per_step(self.n, self.label, self.path)
 
-    @property
+    @cached_property
     def row_steps(self) -> int:
         """Network evaluations of one row that the job needs in all."""
         return self.rows_per_step * self.steps
 
     def header(self) -> dict[str, Any]:
         """The job as a frame header; an image travels as the frame's one blob."""
-        header = {"op": "job", **{name: getattr(self, name) for name in _JOB_FIELDS}}
-        if self.vary is not None:
-            header["vary"] = {"strength": self.vary.strength}
-        if self.path is not None:
-            header["path"] = asdict(self.path)
-        return header
+        vary = None if self.vary is None else self.vary.strength
+        path = None if self.path is None else (self.path.seed, self.path.label)
+        return {"op": "job", "id": self.id, "plain": _plain(self), "vary": vary, "path": path}
 
     def blobs(self) -> list[bytes]:
         """The blobs of the job's frame."""
@@ -108,15 +107,13 @@ class Job:
     @classmethod
     def from_frame(cls, header: dict[str, Any], blobs: list[bytes]) -> Job:
         """The job of a frame made of `header` and `blobs`."""
-        values = {name: header[name] for name in _JOB_FIELDS}
-        if values["vary"] is not None:
-            values["vary"] = Vary(values["vary"]["strength"], blobs[0])
-        if values["path"] is not None:
-            values["path"] = Path(**values["path"])
-        return cls(**values)
+        vary = None if header["vary"] is None else Vary(header["vary"], blobs[0])
+        path = None if header["path"] is None else Path(*header["path"])
+        return cls(*header["plain"], vary=vary, path=path)
 
 
-_JOB_FIELDS = tuple(field.name for field in fields(Job))
+_plain = attrgetter(*(field.name for field in fields(Job) if field.name not in ("vary", "path")))
+"""The fields that are plain values, in their order."""
 
 
 @dataclass(frozen=True)

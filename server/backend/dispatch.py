@@ -17,8 +17,16 @@ from server.wire import pack
 MAX_DEATHS = 3
 """Workers that may die with a job in hand before the job is taken for the cause and fails."""
 
+HEAR_SECONDS = 0.001
+"""After a worker's reply has gone on its way, what came with it is looked at: ticks and what they cost."""
+
 Ticked = Callable[[int, float], None]
 """Called with (rows, seconds) of every tick."""
+
+CancelStage = Literal["waiting", "running", "encoding"]
+"""Where work was when nobody wanted it any more: before its first tick, in ticks, or after its last one."""
+
+Cancelled = Callable[[CancelStage], None]
 
 OnPart = Callable[[Part], None]
 
@@ -38,6 +46,10 @@ class Attached:
     taken: dict[int, Job] = field(default_factory=dict)
     heard: bool = True
     """Whether a frame came since the supervisor last looked."""
+    written: int = 0
+    """Replies whose encoding it had begun when it was last asked."""
+    stuck: int = 0
+    """How often in a row it was asked and was still at the reply that it was encoding when it was asked before."""
 
 
 @dataclass(eq=False)
@@ -56,12 +68,16 @@ class Dispatch:
         queue: Queue,
         costs: Costs,
         ticked: Ticked = lambda rows, seconds: None,
+        cancelled: Cancelled = lambda stage: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.queue = queue
         self.costs = costs
         """Refined by every tick that a worker tells of."""
         self._ticked = ticked
+        self._cancelled = cancelled
+        self._unheard: list[tuple[int, float]] = []
+        """Ticks that were told of and not looked at yet."""
         self._clock = clock
         self._waiters: dict[int, _Waiter] = {}
         self._workers: list[Attached] = []
@@ -101,15 +117,25 @@ class Dispatch:
             self._expire_later(job)
         return waiter.answer
 
-    def cancel(self, job_id: int) -> Literal["waiting", "running"] | None:
-        """Drop a job that nobody waits for any more; its rows are in no later tick. Returns where it was."""
+    def cancel(self, job_id: int) -> None:
+        """Drop a job that nobody waits for any more; its rows are in no later tick."""
         self._forget(job_id)
         worker = self._holder.get(job_id)
         if worker is not None:
-            worker.wire.write(pack({"op": "cancel", "id": job_id}))
-        known = self._let_go(job_id)
+            worker.wire.write(pack({"op": "cancel", "id": job_id}))  # it answers where the job was
+        if self._let_go(job_id) and worker is None:
+            self._cancelled("waiting")
         self._feed_soon()
-        return None if not known else "waiting" if worker is None else "running"
+
+    def give_up_late(self, worker: Attached) -> None:
+        """Tell the clients of jobs whose deadline has passed, at a worker that does not answer.
+
+        The jobs stay the worker's: while it has work its silence counts, and it may still come back.
+        """
+        for job in worker.taken.values():
+            if job.deadline <= self._clock() and (waiter := self._forget(job.id)) is not None:
+                if not waiter.answer.done():
+                    waiter.answer.set_exception(Expired("its deadline passed, and its worker does not answer"))
 
     def attach(self, wire: Wire) -> Attached:
         """A worker is up: keep it busy."""
@@ -143,13 +169,20 @@ class Dispatch:
         return len(ids)
 
     def receive(self, worker: Attached, header: dict[str, Any], blobs: Sequence[bytes]) -> None:
-        """Take in a frame of a worker: `done`, `failed`, `expired`, `part` or `pong`."""
+        """Take in a frame of a worker (see `server.wire`)."""
         worker.heard = True
-        for rows, seconds in header["ticks"]:
-            self._ticked(rows, seconds)
-            self.costs.observe(rows, seconds)
+        if header["ticks"]:
+            if not self._unheard:
+                asyncio.get_running_loop().call_later(HEAR_SECONDS, self.hear)
+            self._unheard += header["ticks"]
         match header["op"]:
             case "pong":
+                still = header["writing"] and header["written"] == worker.written
+                worker.stuck = worker.stuck + 1 if still else 0
+                worker.written = header["written"]
+                return
+            case "cancelled":
+                self._cancelled(header["stage"])
                 return
             case "part":
                 waiter = self._waiters.get(header["id"])
@@ -167,6 +200,13 @@ class Dispatch:
                     result = Result(header["labels"], Stages(*header["stages"]), list(blobs))
                     waiter.answer.set_result(result)
         self._feed()
+
+    def hear(self) -> None:
+        """Look at the ticks that workers told of, before the costs or their count are shown to somebody."""
+        ticks, self._unheard = self._unheard, []
+        for rows, seconds in ticks:
+            self._ticked(rows, seconds)
+            self.costs.observe(rows, seconds)
 
     def _feed(self) -> None:
         """Send jobs, first in order first, while there is a worker for the first one."""

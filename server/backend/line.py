@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from server.backend.dispatch import Dispatch
+from server.backend.dispatch import CancelStage, Dispatch
 from server.backend.model import Model, read_hello
 from server.backend.queue import MemoryQueue, Queue
 from server.backend.supervisor import END_SECONDS, Child, Supervisor, WorkerRefused
@@ -26,6 +26,9 @@ class Observer(Protocol):
 
     def restarted(self, model: str) -> None:
         """A worker of a bundle died and is being replaced."""
+
+    def cancelled(self, stage: CancelStage) -> None:
+        """The last client of some work left, and the work was dropped."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,9 @@ class Line:
 
     def __init__(self, children: Sequence[Child], folder: Path, setup: Setup) -> None:
         """`children` are its workers, already started."""
-        self._setup = setup
+        self._setup, observer = setup, setup.observer
         self.queue: Queue = MemoryQueue(setup.bounds)
-        self.dispatch = Dispatch(self.queue, Costs(setup.max_rows), setup.observer.ticked)
+        self.dispatch = Dispatch(self.queue, Costs(setup.max_rows), observer.ticked, observer.cancelled)
         self.model: Model | None = None
         """What is served; None until the first worker is warm."""
         self.ready = asyncio.Event()
@@ -85,6 +88,7 @@ class Line:
 
     def capacity(self) -> dict[str, Any]:
         """What the line can do and has to do: its entry in /v1/capacity."""
+        self.dispatch.hear()
         costs, backlog, bounds = self.dispatch.costs, self.queue.backlog, self.queue.bounds
         workers = self.dispatch.workers
         pace = costs.row_seconds / max(1, workers)

@@ -36,6 +36,10 @@ PING_SECONDS = 1.0
 HANG_TICKS = 20
 """A worker is not taken for hung before so many of its largest ticks would be over, however slow they are."""
 
+LATE_TICKS = 3
+"""A worker that is silent for so many of its largest ticks, and for two pings, is no reason any more to let clients
+wait whose deadline has passed."""
+
 MAX_PAUSE = 5.0
 """Seconds between two attempts to start a worker, at most."""
 
@@ -285,11 +289,15 @@ class Supervisor:
             if not worker.taken:
                 continue
             costs = self._dispatch.costs
-            patience = max(self._hang_seconds, HANG_TICKS * costs.tick_seconds(costs.max_rows))
-            if silent * self._ping_seconds >= patience:
-                self._say(f"the worker process has said nothing for {patience:g} s while it had work; killing it")
+            tick = costs.tick_seconds(costs.max_rows)
+            patience = max(self._hang_seconds, HANG_TICKS * tick)
+            if max(silent, worker.stuck) * self._ping_seconds >= patience:
+                what = "said nothing" if silent > worker.stuck else "encoded nothing"
+                self._say(f"the worker process has {what} for {patience:g} s while it had work; killing it")
                 self._child.process.kill()
                 return
+            if silent > 2 and silent * self._ping_seconds >= LATE_TICKS * tick:
+                self._dispatch.give_up_late(worker)
             worker.wire.write(_PING)
 
 

@@ -87,6 +87,8 @@ def _build_api(lines: Lines, metrics: Metrics, max_images: int) -> FastAPI:
     @api.get("/metrics", tags=["server"], summary="Counts and times, for Prometheus", response_class=PlainTextResponse)
     async def read_metrics() -> Response:
         """The series are named longjump_..."""
+        for line in lines.lines:
+            line.dispatch.hear()
         return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     @api.get("/", include_in_schema=False)

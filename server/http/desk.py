@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from server.http import problem
 from server.http.cache import ResponseCache
 from server.http.flights import Flight, Flights, latest
-from server.http.plan import Auto, Plan, Receive, Visit
+from server.http.plan import Auto, Plan, Visit
 from server.http.problem import Problem
 from server.jobs import Expired, JobFailed, Part, Result, Stopped
 from server.observe.account import Source
@@ -24,6 +24,7 @@ from server.schedule.admission import Admitted, Refused, Wanted, auto_choices
 if TYPE_CHECKING:
     from server.backend.line import Line
     from server.backend.lines import Lines
+    from server.http.departure import Watch
     from server.observe.metrics import Metrics
 
 StreamMode = Literal["first", "every"]
@@ -79,13 +80,13 @@ class Desk:
         self._lines = lines
         self._cache = cache
         self._metrics = metrics
-        self._flights = Flights(cache, metrics)
+        self._flights = Flights(cache)
 
-    async def answer(self, plan: Plan, visit: Visit, receive: Receive) -> Answer:
+    async def answer(self, plan: Plan, visit: Visit, departures: Watch) -> Answer:
         """The answer to a plan, or Problem (422 for a deadline that no idle server meets, 429 at once, 500, 503, 504).
 
-        `receive` is ASGI's, after the body: while waiting, a client that leaves takes its work with it, unless others
-        have joined it or `visit.finish` is set. Raises Disconnected then.
+        A client that leaves while it waits takes its work with it, unless others have joined it or `visit.finish` is
+        set. Raises Disconnected then.
         """
         while True:
             place = self._settle(plan, visit)
@@ -94,7 +95,12 @@ class Desk:
             joined = isinstance(place.goal, Flight)
             flight = await self._board(place, visit)
             waiter = flight.join()
-            watch = asyncio.get_running_loop().create_task(_watch(receive, waiter))
+
+            def left(waiter: asyncio.Future[Result] = waiter) -> None:
+                if not waiter.done():
+                    waiter.set_exception(Disconnected())
+
+            departures.add(left)
             try:
                 answer = Answer(await waiter, place.steps, "joined" if joined else "run")
             except JobFailed as error:
@@ -102,11 +108,11 @@ class Desk:
                     continue  # the other client was in a hurry, this one is not
                 raise _failed(error) from None
             finally:
-                watch.cancel()
+                departures.discard(left)
                 self._flights.leave(flight, waiter)
             return self._given(answer, plan, visit)
 
-    async def open_stream(self, plan: Plan, visit: Visit, receive: Receive, mode: StreamMode) -> AsyncGenerator[Shown]:
+    async def open_stream(self, plan: Plan, visit: Visit, departures: Watch, mode: StreamMode) -> AsyncGenerator[Shown]:
         """The pictures of a plan with n = 1, the last one marked. Raises as `answer`, before the first or later.
 
         Close the iterator (`aclose`) if it is not read to its end: that frees the work. A stream's work is its own:
@@ -121,7 +127,11 @@ class Desk:
         fewest = plan.model.manifest.steps[0]
         pictures: asyncio.Queue[Shown | Part | BaseException] = asyncio.Queue()
         waiting: list[tuple[Flight, asyncio.Future[Result]]] = []
-        watch = asyncio.get_running_loop().create_task(_watch_stream(receive, pictures))
+
+        def left() -> None:
+            pictures.put_nowait(Disconnected())
+
+        departures.add(left)
         try:
             # The quick picture goes first, so that it is in the first tick. It is a gift: no room for it, no picture.
             if mode == "first" and fewest < steps:
@@ -148,7 +158,7 @@ class Desk:
                 else:
                     raise shown
         finally:
-            watch.cancel()
+            departures.discard(left)
             for flight, waiter in waiting:
                 self._flights.leave(flight, waiter)
 
@@ -262,17 +272,3 @@ def _failed(error: JobFailed) -> Problem:
     if isinstance(error, Stopped):
         return problem.not_ready(str(error))
     return problem.failed(f"the worker could not run this request: {error}")
-
-
-async def _watch(receive: Receive, waiter: asyncio.Future[Result]) -> None:
-    """Wait until the client goes away, and tell who waits for its result."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    if not waiter.done():
-        waiter.set_exception(Disconnected())
-
-
-async def _watch_stream(receive: Receive, pictures: asyncio.Queue[Shown | Part | BaseException]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    pictures.put_nowait(Disconnected())

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from server.http import problem
+from server.http.departure import watch
 from server.http.desk import Disconnected
 from server.http.dialects import written
 from server.http.plan import Receive, Scope, Send, Visit
@@ -55,6 +56,7 @@ class Exchange:
         self.caller: Caller = scope.get("caller") or _peer(scope)
         self.account: Account = scope.setdefault("account", Account())
         self.receive = receive
+        self.departures = watch(scope, receive)
         self.send = send
         self.started = False
         """Whether the head of the reply is sent: its status cannot change any more."""

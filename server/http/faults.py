@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence, Set
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -38,14 +38,14 @@ class Faults:
     """Collects the errors of one request to `model`."""
 
     def __init__(
-        self, model: Model, max_images: int, served: list[str], fields: Collection[str], right: Mapping[str, Right]
+        self, model: Model, max_images: int, served: Sequence[Model], fields: Set[str], right: Mapping[str, Right]
     ) -> None:
-        """`served`: names of the models that can be asked; `fields`: those that the endpoint takes; `right`: what is
-        right for those that it alone has, or has in its own way."""
+        """`served`: the models that can be asked; `fields`: those that the endpoint takes; `right`: what is right for
+        those that it alone has, or has in its own way."""
         self._model = model
         self._max_images = max_images
         self._served = served
-        self._fields = fields
+        self.fields = fields
         self._own = right
         self.found: list[dict[str, Any]] = []
         """Each has `field` and `detail`, mostly `value`, and `allowed` wherever values or a range can be told."""
@@ -58,12 +58,12 @@ class Faults:
         """Note that a field's value is wrong; without `detail`, say what values are right."""
         if len(self.found) >= MAX_FAULTS:
             return
-        right = self._own.get(field) or (self._right().get(field) if field in self._fields else None)
+        right = self._own.get(field) or (self._right().get(field) if field in self.fields else None)
         if detail is None:
             if right is not None:
                 detail = f"{field}={_quote(value)} is not {right.text}"
             else:
-                detail = f"unknown field {_quote(field)}; the fields are {', '.join(self._fields)}"
+                detail = f"unknown field {_quote(field)}; the fields are {', '.join(self.fields)}"
         fault: dict[str, Any] = {"field": field[:_MAX_QUOTED], "detail": detail}
         if value is not None:
             fault["value"] = value if isinstance(value, int) and abs(value) < SEED_BOUND else _quote(value)
@@ -91,6 +91,7 @@ class Faults:
         """What would be right, for each field that several endpoints have."""
         model, manifest = self._model, self._model.manifest
         guidance = manifest.guidance
+        served = [model.name for model in self._served]
         label = Right("a label's index, its name, or none", manifest.labels[:MAX_LISTED] or ["none"])
         bound = Right("a whole number of steps, from 1", {"min": 1})
         ends = {"min": guidance.min, "max": guidance.max} if guidance else {"min": 1, "max": 1}
@@ -115,7 +116,7 @@ class Faults:
             ),
             "format": Right(f"one of {', '.join(model.formats)}", list(model.formats)),
             "quality": Right("a whole number from 1 to 100", {"min": 1, "max": 100}),
-            "model": Right(f"served here; this server has {', '.join(self._served)}", self._served),
+            "model": Right(f"served here; this server has {', '.join(served)}", served),
             "deadline_ms": Right(
                 f"a number of milliseconds above 0 and up to {MAX_DEADLINE_MS}",
                 {"exclusive_min": 0, "max": MAX_DEADLINE_MS},

@@ -16,7 +16,6 @@ from server.schedule.admission import Admitted
 
 if TYPE_CHECKING:
     from server.backend.line import Line
-    from server.observe.metrics import Metrics
 
 
 class Flight:
@@ -57,9 +56,8 @@ def latest(visit: Visit, line: Line) -> float:
 class Flights:
     """All work in flight of one server."""
 
-    def __init__(self, cache: ResponseCache, metrics: Metrics) -> None:
+    def __init__(self, cache: ResponseCache) -> None:
         self._cache = cache
-        self._metrics = metrics
         self._shared: dict[Hashable, Flight] = {}
         """Those that others may join. Bounded by what the queues take."""
         self._ids = itertools.count(1)
@@ -103,9 +101,7 @@ class Flights:
         if flight.over or flight.waiters or flight.keep:
             return
         self._forget(flight)
-        stage = flight.line.dispatch.cancel(flight.job.id)
-        if stage is not None:
-            self._metrics.cancelled(stage)
+        flight.line.dispatch.cancel(flight.job.id)
 
     def _land(self, flight: Flight, done: asyncio.Future[Result]) -> None:
         """The work is over: everybody gets its end."""

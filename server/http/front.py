@@ -14,7 +14,8 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from server.http import problem
+from server.http import departure, problem
+from server.http.departure import Departures
 from server.http.plan import Receive, Scope, Send
 from server.http.problem import Problem
 
@@ -59,7 +60,13 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """A client is there."""
         self._moved = self.loop.time()
+        self._departures = Departures()
         super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has left."""
+        super().connection_lost(exc)
+        self._departures.happen()
 
     def data_received(self, data: bytes) -> None:
         """Parse, and refuse a head that is too long."""
@@ -78,6 +85,7 @@ class Protocol(HttpToolsProtocol):
         """A head is whole."""
         self._pending = 0
         self._headed = True
+        self.scope[departure.KEY] = self._departures  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
         if self.scope["method"] != "HEAD":  # whose replies are a head and nothing else
             self.cycle.transport = _Whole(self.transport)  # type: ignore[assignment]

@@ -101,7 +101,7 @@ class Gate:
             if message["type"] == "http.response.start":
                 account.status = message["status"]
                 headers = [*message["headers"], (b"x-request-id", request_id.encode())]
-                if not any(name == b"server-timing" for name, _ in headers):
+                if not account.timed:
                     headers.append((b"server-timing", b"total;dur=%.3f" % (1000 * (time.monotonic() - start))))
                 message = {**message, "headers": headers}
             await send(message)

@@ -47,7 +47,7 @@ class Generate:
         plan = settle(asked)
         visit = exchange.visit(fields)
         if stream is not None:
-            pictures = self._desk.open_stream(plan, visit, exchange.receive, stream)
+            pictures = self._desk.open_stream(plan, visit, exchange.departures, stream)
             await send_stream(exchange, pictures, tell_images(plan))
             return
         await give(exchange, self._desk, plan, visit)
@@ -69,11 +69,12 @@ async def give(exchange: Exchange, desk: Desk, plan: Plan, visit: Visit) -> None
             exchange.account.model, exchange.account.steps = plan.model.name, plan.steps
             await exchange.reply(304, caching, None)
             return
-    answer = await desk.answer(plan, visit, exchange.receive)
+    answer = await desk.answer(plan, visit, exchange.departures)
     if as_json:
         content, media_type = reply.document(plan, answer), "application/json"
     else:
         content, media_type = answer.result.blobs[0], reply.MEDIA_TYPES[plan.format]
+    exchange.account.timed = True
     timing = reply.server_timing(answer, time.monotonic() - exchange.arrival)
     headers = [(b"content-type", media_type.encode()), *reply.used(plan, answer), timing, *caching]
     await exchange.reply(200, headers, content)

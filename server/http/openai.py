@@ -44,11 +44,12 @@ class Generations:
         plan = replace(order.plan, layout="each")
         visit = exchange.visit(order.fields)
         if order.partial_images:
-            pictures = self._desk.open_stream(plan, visit, exchange.receive, "every")
+            pictures = self._desk.open_stream(plan, visit, exchange.departures, "every")
             await send_stream(exchange, pictures, _tell(plan, order))
             return
-        answer = await self._desk.answer(plan, visit, exchange.receive)
+        answer = await self._desk.answer(plan, visit, exchange.departures)
         seconds = time.monotonic() - exchange.arrival
+        exchange.account.timed = True
         about = [*reply.used(plan, answer), reply.server_timing(answer, seconds)]
         if order.stream:
             exchange.account.first_image = seconds

@@ -86,9 +86,9 @@ class Plan:
             self.layout,
             self.quality,
             every_step,
+            self.frame_ms,
             self.vary,
             self.path,
-            self.frame_ms,
         )
 
 

@@ -32,6 +32,8 @@ class Account:
     """Of work that was done for this request or one that it joined."""
     deadline: float | None = None
     """Seconds from arrival, of admitted work: the client's or the default."""
+    timed: bool = False
+    """Whether the reply has a Server-Timing header of its own."""
     first_image: float | None = None
     """Seconds from arrival to the first image that was ready to be sent."""
 

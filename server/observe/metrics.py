@@ -9,11 +9,14 @@ words in this file. Nothing that a client made up becomes a label.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Literal, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 
+from server.backend.dispatch import CancelStage
 from server.observe.gauges import CacheGauges, LineGauges
+from server.observe.series import Count, Family, Spread
 
 if TYPE_CHECKING:
     from server.backend.lines import Lines
@@ -36,18 +39,14 @@ EXPIRED = 504
 """The status of a request that was admitted and whose deadline passed before it was begun."""
 
 Outcome = Literal["hit", "joined", "miss", "bypass"]
-CancelStage = Literal["waiting", "running"]
 _OUTCOMES: tuple[Outcome, ...] = ("hit", "joined", "miss", "bypass")
-_CANCEL_STAGES: tuple[CancelStage, ...] = ("waiting", "running")
-
-Family = TypeVar("Family", Counter, Histogram)
+_CANCEL_STAGES: tuple[CancelStage, ...] = get_args(CancelStage)
 
 
 class Metrics:
     """All series of one server. It is the `Observer` of `server.http.desk`, and more."""
 
     def __init__(self) -> None:
-        disable_created_metrics()
         self.registry = CollectorRegistry()
         counter, histogram = self._counter, self._histogram
         self._requests = counter("requests_total", "Requests for pictures answered.", "endpoint", "steps", "code")
@@ -151,23 +150,12 @@ class Metrics:
         """The page, in Prometheus's text format."""
         return generate_latest(self.registry)
 
-    def _counter(self, name: str, text: str, *labels: str) -> _Children[Counter]:
-        return _Children(Counter(f"longjump_{name}", text, labels, registry=self.registry))
+    def _counter(self, name: str, text: str, *labels: str) -> Family[Count]:
+        family = Family(f"longjump_{name}", text, labels, Count)
+        self.registry.register(family)
+        return family
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> _Children[Histogram]:
-        return _Children(Histogram(f"longjump_{name}", text, labels, buckets=buckets, registry=self.registry))
-
-
-class _Children(Generic[Family]):
-    """The children of a family. Looking one up in the library costs several times the count itself; they are few."""
-
-    def __init__(self, parent: Family) -> None:
-        self._parent: Any = parent
-        self._children: dict[tuple[str, ...], Family] = {}
-
-    def child(self, *labels: str) -> Family:
-        """The child with these values of its labels; of a family without labels, itself."""
-        found = self._children.get(labels)
-        if found is None:
-            found = self._children[labels] = self._parent.labels(*labels) if labels else self._parent
-        return found
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Family[Spread]:
+        family = Family(f"longjump_{name}", text, labels, partial(Spread, buckets))
+        self.registry.register(family)
+        return family

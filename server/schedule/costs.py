@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 SMOOTHING = 0.03
 """Weight of one tick in the running mean of T(b), once 33 are in it: the noise that is left must be small against
@@ -17,6 +17,16 @@ KNEE_TOLERANCE."""
 OUTLIER = 2.0
 """A tick counts as at most this many times the estimate: one stalled tick moves it by 3 %, a lasting change still
 gets through."""
+
+QUICK = 0.8
+"""A tick that takes less than this share of the estimate is a quick one."""
+
+QUICK_RUN = 3
+"""So many quick ticks of b rows in a row, and the slowest of them is T(b): chance makes ticks longer and hardly ever
+shorter, so the machine is faster than when the estimate was made."""
+
+REFIT = 0.01
+"""Relative change of a mean from which on the curve is fitted again: fitting costs more than a tick's other figures."""
 
 FIRST = 3
 """Until so many ticks of b rows are seen the fastest is T(b): what first calls pay on top is not the cost."""
@@ -37,9 +47,20 @@ FIXED_SHARE = 0.25
 """Share of T(1) taken for alpha while only one b is known, so that larger ticks are tried and measured."""
 
 
-class _Mean(NamedTuple):
-    seconds: float
-    ticks: int
+class _Mean:
+    """The running mean of T(b) for one b."""
+
+    __slots__ = ("fitted", "quick", "seconds", "seen", "ticks")
+
+    def __init__(self, seconds: float, ticks: int) -> None:
+        self.seconds = seconds
+        self.ticks = ticks
+        self.fitted = math.inf
+        """What the curve was fitted to."""
+        self.quick: list[tuple[int, float]] = []
+        """(number of the observation, seconds) of the latest ticks, as long as all were quick."""
+        self.seen = 0
+        """Number of the latest observation."""
 
 
 class Costs:
@@ -51,6 +72,7 @@ class Costs:
             raise ValueError(f"a tick takes at least 1 row, not {max_rows}")
         self.max_rows = max_rows
         self._means: dict[int, _Mean] = {}
+        self._observed = 0
         self._curve: list[float] | None = None
         self._line = (0.0, 0.0)
         self._knee = self._calm = 1
@@ -64,13 +86,41 @@ class Costs:
         """A tick of `rows` rows took so long. Ticks outside 1 to `max_rows` rows, or of no time, tell nothing."""
         if not 1 <= rows <= self.max_rows or not 0.0 < seconds < math.inf:
             return
-        mean, ticks = self._means.get(rows, (seconds, 0))
-        if ticks < FIRST:
-            mean = min(mean, seconds)
+        self._observed += 1
+        mean = self._means.get(rows)
+        if mean is None:
+            mean = self._means[rows] = _Mean(seconds, 0)
+        elif mean.ticks < FIRST:
+            mean.seconds = min(mean.seconds, seconds)
+        elif seconds < QUICK * mean.seconds:
+            mean.quick.append((self._observed, seconds))
+            if len(mean.quick) == QUICK_RUN:
+                self._quicken(mean)
         else:
-            mean += (min(seconds, OUTLIER * mean) - mean) * max(SMOOTHING, 1 / (ticks + 1))
-        self._means[rows] = _Mean(mean, ticks + 1)
-        self._curve = None
+            mean.quick.clear()
+            share = max(SMOOTHING, 1 / (mean.ticks + 1))
+            mean.seconds += (min(seconds, OUTLIER * mean.seconds) - mean.seconds) * share
+        mean.ticks += 1
+        mean.seen = self._observed
+        if abs(mean.seconds - mean.fitted) > REFIT * mean.fitted or mean.fitted == math.inf:
+            self._curve = None
+
+    def _quicken(self, mean: _Mean) -> None:
+        """Believe a run of quick ticks; and that ticks of the sizes that had none since have become quicker likewise.
+
+        Without the latter, sizes that a slow machine once made look bad would not be tried for a long time. One that
+        does not deserve it is tried and put right by its next few ticks.
+        """
+        since, slowest = mean.quick[0][0], max(seconds for _, seconds in mean.quick)
+        share = slowest / mean.seconds
+        for other in self._means.values():
+            if other is not mean and other.seen < since:
+                other.seconds *= share
+                other.ticks = min(other.ticks, FIRST)
+                other.quick.clear()
+        mean.seconds = slowest
+        mean.ticks = min(mean.ticks, TRUSTED)
+        mean.quick.clear()
 
     def tick_seconds(self, rows: int) -> float:
         """T(rows) in seconds, for any rows >= 1; never less than of fewer rows."""
@@ -130,11 +180,13 @@ class Costs:
     def _fitted(self) -> list[float]:
         """T(1) to T(max_rows), with the line and the knees that belong to it."""
         if self._curve is None:
-            self._line = alpha, beta = _fit([(rows, *mean) for rows, mean in self._means.items()])
+            self._line = alpha, beta = _fit([(rows, mean.seconds, mean.ticks) for rows, mean in self._means.items()])
+            for mean in self._means.values():
+                mean.fitted = mean.seconds
             curve: list[float] = []
             for rows in range(1, self.max_rows + 1):
-                mean = self._means.get(rows)
-                own = alpha + beta * rows if mean is None else mean.seconds
+                known = self._means.get(rows)
+                own = alpha + beta * rows if known is None else known.seconds
                 curve.append(max(own, curve[-1] if curve else 0.0))
             self._curve = curve
             rates = [rows / seconds for rows, seconds in enumerate(curve, start=1)]

@@ -19,14 +19,18 @@ def place(job: Job, held: Sequence[Collection[Job]], key: Callable[[Job], Key], 
     `held` are the jobs that each worker has, `key` the order now, `knee` the rows of a full tick. Rows behind the job
     in the order take no room: it passes them. A worker without jobs takes any.
     """
-    own = key(job)
-    best: int | None = None
-    least = (ROOM_TICKS * knee, 0)
+    room = ROOM_TICKS * knee
     for number, jobs in enumerate(held):
         if not jobs:
             return number
-        ahead = sum(taken.rows_per_step for taken in jobs if key(taken) < own)
-        load = (ahead, sum(taken.row_steps for taken in jobs))
-        if ahead < ROOM_TICKS * knee and (best is None or load < least):
+    if len(held) == 1 and sum([taken.rows_per_step for taken in held[0]]) < room:
+        return 0  # whoever is ahead
+    own = key(job)
+    best: int | None = None
+    least = (room, 0)
+    for number, jobs in enumerate(held):
+        ahead = sum([taken.rows_per_step for taken in jobs if key(taken) < own])
+        load = (ahead, sum([taken.row_steps for taken in jobs]))
+        if ahead < room and (best is None or load < least):
             best, least = number, load
     return best

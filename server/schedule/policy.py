@@ -188,12 +188,18 @@ def order_key(item: Item, now: float, shares: Shares) -> Key:
     A batch item counts as interactive from `patient_until`. Fair share does not hold back an item from `hurried_from`:
     others have passed it that came after it was admitted, and admission keeps such items few. So nothing starves.
     """
-    stands = standing(item, now)
-    return (int(stands == 2), -1 if stands == 0 else shares.level(item.client), item.due, item.id)
+    # As `standing` has it, written out: this is asked for every row and every job, several times a tick.
+    arrival, deadline = item.arrival, item.deadline
+    if now >= deadline - LAST_PART * (deadline - arrival):
+        return (0, -1, item.due, item.id)
+    patient = item.priority == "batch" and now < (arrival + deadline) / 2
+    return (int(patient), shares.level(item.client), item.due, item.id)
 
 
 def pick(state: State, now: float) -> list[Row]:
     """The first rows in order whose widths fill a tick. The very first is taken even if it alone is wider."""
+    if len(state.rows) == 1:
+        return list(state.rows)
     space = state.max_rows
     if state.calm_rows is not None and sum(row.width for row in state.rows) <= PRESSURE * state.max_rows:
         space = min(space, state.calm_rows)

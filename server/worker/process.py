@@ -119,10 +119,13 @@ class Worker:
                 except Exception as error:
                     self._send_failure(job, error)
             case "cancel":
-                self._ticks.cancel(header["id"])
-                self._writers.cancel(header["id"])
+                stage = self._ticks.cancel(header["id"])
+                if self._writers.cancel(header["id"]) and stage is None:
+                    stage = "encoding"
+                if stage is not None:
+                    self._send({"op": "cancelled", "id": header["id"], "stage": stage})
             case "ping":
-                self._send({"op": "pong"})
+                self._send({"op": "pong", "written": self._writers.written, "writing": self._writers.writing})
 
     def _send_failure(self, job: Job, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"

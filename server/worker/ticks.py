@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,16 +108,19 @@ class Ticks:
                 job.id, sample, job.client, job.priority, job.arrival, job.due, job.deadline, job.steps, 0, width
             )
 
-    def cancel(self, job_id: int) -> None:
-        """Drop the rows of a job; they are in no later tick. Unknown and finished jobs are ignored."""
+    def cancel(self, job_id: int) -> Literal["waiting", "running"] | None:
+        """Drop the rows of a job; they are in no later tick. Returns whether it had had a tick; None for one that is
+        unknown or finished."""
         request = self._requests.get(job_id)
         if request is None:
-            return
+            return None
+        stage: Literal["waiting", "running"] = "waiting" if job_id in self._unrun else "running"
         for sample in range(request.job.n):
             self._rows.pop((job_id, sample), None)
         self._leave(request)
         if not self._rows and self._last is not None:
             self._settle(self._last[2])
+        return stage
 
     def run(self) -> Tick:
         """Run one tick over the rows that the policy picks. Call only while there are rows.

@@ -44,6 +44,8 @@ class Writers:
         self._lanes = [_Lane(f"write-{number}") for number in range(lanes)]
         # What is still to be sent: (job id, steps it has taken). The ticks' thread adds and cancels, lanes take out.
         self._wanted: set[tuple[int, int]] = set()
+        self.written = 0
+        """Replies and parts whose turn to be encoded has come."""
 
     def write(self, finished: Sequence[Finished], idle: bool) -> None:
         """Send the replies of finished requests; a lone small image on the spot, if the device is `idle`."""
@@ -63,9 +65,16 @@ class Writers:
         for part in parts:
             self._lanes[part.job.id % len(self._lanes)].submit(self._part, part)
 
-    def cancel(self, job_id: int) -> None:
-        """Drop what has not been sent of a request."""
-        self._wanted.difference_update([key for key in list(self._wanted) if key[0] == job_id])
+    @property
+    def writing(self) -> bool:
+        """Whether a lane has something to encode."""
+        return any(lane.busy for lane in self._lanes)
+
+    def cancel(self, job_id: int) -> bool:
+        """Drop what has not been sent of a request; whether there was something."""
+        unsent = [key for key in list(self._wanted) if key[0] == job_id]
+        self._wanted.difference_update(unsent)
+        return bool(unsent)
 
     def beside(self, call: Callable[..., None], *arguments: object) -> None:
         """Call something slow without holding up the ticks."""
@@ -96,6 +105,7 @@ class Writers:
 
     def _finish(self, done: Finished, pictures: NDArray[np.generic] | Exception, decode_seconds: float) -> None:
         """Encode and send one reply, if it is still wanted."""
+        self.written += 1
         job, key = done.job, (done.job.id, done.job.steps)
         if key not in self._wanted:
             return
@@ -114,6 +124,7 @@ class Writers:
 
     def _part(self, part: Seen) -> None:
         """Decode, encode and send one part. One that cannot be is left out: the end of the request tells why."""
+        self.written += 1
         key = (part.job.id, part.step)
         if key not in self._wanted:
             return
@@ -130,7 +141,13 @@ class _Lane:
 
     def __init__(self, name: str) -> None:
         self._calls: SimpleQueue[tuple[Callable[..., None], tuple[object, ...]]] = SimpleQueue()
+        self._calling = False
         threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is made or waits."""
+        return self._calling or not self._calls.empty()
 
     def submit(self, call: Callable[..., None], *arguments: object) -> None:
         self._calls.put((call, arguments))
@@ -138,7 +155,9 @@ class _Lane:
     def _run(self) -> None:
         while True:
             call, arguments = self._calls.get()
+            self._calling = True
             try:
                 call(*arguments)
             except Exception:  # the lane must go on; what calls raise on purpose they report themselves
                 traceback.print_exc()
+            self._calling = False

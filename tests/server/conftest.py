@@ -42,13 +42,13 @@ def eventually(happens: Callable[[], object], what: str) -> None:
 
 def make_job(number: int, **fields: object) -> Job:
     """A job that asks for little: one sample, one step, an hour's time. `fields` are those of Job."""
-    arrival = float(number)
+    now = time.monotonic()
     usual: dict[str, object] = {
         "client": "someone",
         "priority": "interactive",
-        "arrival": arrival,
-        "due": arrival,
-        "deadline": time.monotonic() + 3600,
+        "arrival": now,
+        "due": float(number),
+        "deadline": now + 3600,
         "seed": 0,
         "n": 1,
         "label": 0,

@@ -36,12 +36,10 @@ class FakeDispatch:
         self.jobs[job.id], self._waiting[job.id] = job, (future, on_part)
         return future
 
-    def cancel(self, job_id: int) -> str | None:
+    def cancel(self, job_id: int) -> None:
         job = self.jobs.pop(job_id, None)
-        if job is None:
-            return None
-        self.cancelled.append(job)
-        return "waiting"
+        if job is not None:
+            self.cancelled.append(job)
 
     def show(self, job: Job, step: int) -> None:
         """The job is at a step."""

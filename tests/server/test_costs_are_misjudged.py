@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.schedule.costs import KNEE_TOLERANCE, Costs
+from server.schedule.costs import KNEE_TOLERANCE, QUICK_RUN, Costs
 
 
 def line(rows: int, alpha: float = 0.001, beta: float = 0.003) -> float:
@@ -57,6 +57,62 @@ def test_noise_does_not_move_the_knee_far() -> None:
         knees.append(costs.knee)
     exact = seen(16, *range(1, 17)).knee
     assert all(abs(knee - exact) <= 3 for knee in knees[-1000:])
+
+
+def busy_then_quiet(quick_run: int) -> Costs:
+    """Costs measured while everything took five times as long, after some ticks of two rows of the quiet machine."""
+    costs = Costs(16)
+    for rows in (1, 2, 4, 8, 16):
+        for _ in range(50):
+            costs.observe(rows, 5 * line(rows))
+    for _ in range(quick_run):
+        costs.observe(2, line(2))
+    return costs
+
+
+def test_a_machine_that_became_quicker_is_believed_almost_at_once() -> None:
+    costs = busy_then_quiet(QUICK_RUN)
+    assert costs.tick_seconds(2) == pytest.approx(line(2))
+    assert costs.tick_seconds(16) == pytest.approx(line(16)), "sizes that were not tried since are taken to follow"
+    slow = busy_then_quiet(QUICK_RUN - 1)
+    assert slow.tick_seconds(2) == pytest.approx(5 * line(2)), "one lucky tick is none"
+
+
+def test_a_size_that_did_not_become_quicker_is_put_right_by_its_next_ticks() -> None:
+    costs = busy_then_quiet(QUICK_RUN)
+    for _ in range(20):
+        costs.observe(16, 5 * line(16))
+    assert costs.tick_seconds(16) == pytest.approx(5 * line(16), rel=0.2)
+
+
+def test_ticks_that_vary_are_not_taken_for_a_quicker_machine() -> None:
+    """Their mean is what waiting is made of."""
+    costs = Costs(4)
+    for number in range(400):
+        costs.observe(4, 0.010 if number % 4 else 0.006)
+    assert costs.tick_seconds(4) == pytest.approx(0.010, rel=0.12)
+
+
+def test_a_mean_that_hardly_moves_is_not_fitted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = seen(16, *range(1, 17))
+    for _ in range(40):
+        costs.observe(4, line(4))
+    costs.tick_seconds(1)
+    fits = 0
+
+    def fit(points: object) -> tuple[float, float]:
+        nonlocal fits
+        fits += 1
+        return 0.0, 1.0
+
+    monkeypatch.setattr("server.schedule.costs._fit", fit)
+    for number in range(100):
+        costs.observe(4, line(4) * (1 + 0.01 * (-1) ** number))
+        costs.tick_seconds(1)
+    assert fits == 0
+    costs.observe(4, 2 * line(4))
+    costs.tick_seconds(1)
+    assert fits == 1
 
 
 def test_what_was_not_measured_lies_on_the_line() -> None:

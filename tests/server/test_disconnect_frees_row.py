@@ -30,6 +30,8 @@ def test_disconnect_frees_row(start: Start, images: Path) -> None:
         connection.close()
     eventually(lambda: server.accepted() == 1, "four were freed")
     server.open_gate()
+    # Those in the queue are counted at once, those at the worker when it says where they were.
+    eventually(lambda: server.metric('longjump_cancelled_total{stage="waiting"}') == 4, "none had had a tick")
     assert kept.result().status_code == 200
     # The first tick was under way with one row when the others left; no tick has had a row of theirs.
     assert server.metric("longjump_tick_rows_sum") == server.metric("longjump_tick_rows_count") == 4

@@ -70,7 +70,13 @@ def test_waiting_to_be_encoded(images: Path, monkeypatch: pytest.MonkeyPatch) ->
         end.tell(op="cancel", id=1)
         end.tell(op="cancel", id=2)
         end.tell(op="ping")
-        assert end.receive()[0]["op"] == "pong"
+        cancelled = [end.receive()[0] for _ in range(2)]
+        assert [(one["op"], one["id"], one["stage"]) for one in cancelled] == [
+            ("cancelled", 1, "encoding"),
+            ("cancelled", 2, "encoding"),
+        ]
+        pong = end.receive()[0]
+        assert (pong["op"], pong["writing"]) == ("pong", True), "so that a stuck encoder shows"
         go.set()
         header, _ = end.receive()
         assert (header["op"], header["id"]) == ("done", 3)

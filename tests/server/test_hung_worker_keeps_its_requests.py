@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from server.backend.dispatch import Dispatch
 from server.backend.supervisor import HANG_TICKS, Supervisor
+from server.jobs import Expired
 
 from .conftest import Start, make_job
 from .wires import KNEE, Wire, dispatch, settled, until
@@ -99,6 +101,56 @@ def test_worker_with_slow_ticks_has_more_patience() -> None:
         await settled()
         assert child.kills == 1
         assert sum(op == "ping" for op, _ in wire.sent) == HANG_TICKS
+
+    asyncio.run(scenario())
+
+
+def test_client_of_a_silent_worker_is_told_when_its_deadline_has_passed() -> None:
+    """Long before the worker is killed; what is not late waits on, for the next worker."""
+
+    async def scenario() -> None:
+        jobs = dispatch()
+        jobs.costs.tick_seconds = lambda rows: 1e-9  # type: ignore[method-assign]
+        wire = Wire(jobs)
+        late = await jobs.submit(make_job(1, deadline=time.monotonic() + 2 * PING))
+        patient = await jobs.submit(make_job(2))
+        child, watching = watched(jobs, wire, 3600.0)
+        with pytest.raises(Expired, match="its worker does not answer"):
+            await late
+        assert (child.kills, patient.done(), len(wire.worker.taken)) == (0, False, 2), "the worker still counts as busy"
+        watching.cancel()
+        wire.answer("done", 1)  # it comes back
+        wire.answer("done", 2)
+        assert patient.done()
+        assert (jobs.queue.running, wire.worker.taken) == (0, {})
+
+    asyncio.run(scenario())
+
+
+class Stuck(Wire):
+    """A worker whose ticks go on, and whose encoder does not."""
+
+    moving = False
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        pings = sum(op == "ping" for op, _ in self.sent)
+        if self.sent[-1][0] == "ping":
+            self.answer("pong", writing=True, written=pings if self.moving else 7)
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_stuck_encoder_is_a_hang_and_a_slow_one_is_not(moving: bool) -> None:
+    async def scenario() -> None:
+        jobs = dispatch()
+        jobs.costs.tick_seconds = lambda rows: 1e-9  # type: ignore[method-assign]
+        wire = Stuck(jobs)
+        wire.moving = moving
+        await jobs.submit(make_job(1))
+        child, watching = watched(jobs, wire, 5 * PING)
+        await until(lambda: child.kills or sum(op == "ping" for op, _ in wire.sent) >= 50)
+        assert child.kills == (not moving)
+        watching.cancel()
 
     asyncio.run(scenario())
 

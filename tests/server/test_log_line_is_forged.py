@@ -80,7 +80,7 @@ def test_a_path_is_data(server: Server) -> None:
 
 def test_text_has_one_line_and_no_forged_field() -> None:
     stages = Stages(0.001, 0.002, 0.0001, 0.0002)
-    account = Account("generate", 200, None, "tiny", 4, "run", stages, None, 0.0015)
+    account = Account("generate", 200, None, "tiny", 4, "run", stages, first_image=0.0015)
     text = as_text(request_line("GET", FORGED, Caller("alice", "id-1"), account, 0.0, 0.004))
     assert text == (
         "time=1970-01-01T00:00:00.000Z request_id=id-1 client=alice method=GET "

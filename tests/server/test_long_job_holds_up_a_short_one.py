@@ -72,6 +72,7 @@ def test_ticks_make_the_room() -> None:
         assert len(wire.jobs) == ROOM
         for _ in range(50):
             wire.answer("pong", ticks=[[2, 0.002]])  # no gain in a second row
+        jobs.hear()
         assert jobs.costs.knee == 1
         for number in range(1, ROOM - ROOM_TICKS + 1):
             wire.answer("done", number)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from export.wrap import wrap
+from server.backend.dispatch import CancelStage
 from server.backend.line import Line, Setup
 from server.backend.lines import AlreadyLoading, Lines
 from server.backend.supervisor import Child, WorkerRefused, worker_command
@@ -33,6 +34,8 @@ class Silent:
     def ticked(self, rows: int, seconds: float) -> None: ...
 
     def restarted(self, model: str) -> None: ...
+
+    def cancelled(self, stage: CancelStage) -> None: ...
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,8 @@ class Wire:
 
     def answer(self, op: str, number: int = 0, **fields: Any) -> None:
         """Send a frame."""
-        header = {"op": op, "id": number, "ticks": [], "labels": [0], "stages": [0, 0, 0, 0], **fields}
+        plain = {"ticks": [], "labels": [0], "stages": [0, 0, 0, 0], "written": 0, "writing": False}
+        header = {"op": op, "id": number, **plain, **fields}
         self._dispatch.receive(self.worker, header, [b"%d" % number])
 
     def die(self) -> None:
