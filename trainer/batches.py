@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from trainer.augment import Augment, apply
 from trainer.objectives.parts.objective import Draws, Objective
 from trainer.objectives.parts.target import Batch, Condition
 from trainer.seeds import step_generator
@@ -21,8 +22,10 @@ class Batches:
     nothing but the order of sums. Drawing is cheap beside a network; the data are fetched for the own rows only.
     """
 
-    def __init__(self, stream: Stream, objective: Objective, rows: int, shape: tuple[int, ...], seed: int) -> None:
-        self.stream, self.objective = stream, objective
+    def __init__(
+        self, stream: Stream, objective: Objective, augment: Augment, rows: int, shape: tuple[int, ...], seed: int
+    ) -> None:
+        self.stream, self.objective, self.augment = stream, objective, augment
         self.rows, self.shape, self.seed = rows, shape, seed
 
     def draw(self, step: int, shards: Sequence[Shard]) -> Iterator[tuple[Batch, Draws]]:
@@ -32,12 +35,13 @@ class Batches:
         dropped = torch.rand(self.rows, generator=generator, device=device) < self.objective.label_dropout
         x1 = torch.randn((self.rows, *self.shape), generator=generator, device=device)
         draws = self.objective.draw(self.rows, generator)
+        parameters = self.augment.draw(self.rows, generator) if self.augment.on else None
         for shard in shards:
             x0, label = self.stream.fetch(step, shard)
+            told: Tensor | None = None
+            if parameters is not None:
+                x0, told = apply(x0, parameters.part(shard))
             part = draws.part(shard)
             mine = shard.rows(dropped)
-            label = torch.where(mine, self.stream.null_label, label)
-            yield Batch(x0, shard.rows(x1), self._condition(label, part), mine), part
-
-    def _condition(self, label: Tensor, draws: Draws) -> Condition:
-        return Condition(label, draws.guidance)
+            condition = Condition(torch.where(mine, self.stream.null_label, label), part.guidance, told)
+            yield Batch(x0, shard.rows(x1), condition, mine), part

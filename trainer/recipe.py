@@ -23,9 +23,11 @@ from pydantic import (
 )
 
 from models.build import AnyArchitecture
+from trainer.augment import Augment
 from trainer.objectives import Objective, methods
 from trainer.recipes import SHIPPED, shipped
 from trainer.schedule import Schedule
+from trainer.stream import Placement
 
 if typing.TYPE_CHECKING:
     AnyObjective = Objective
@@ -82,14 +84,25 @@ class Run(BaseModel):
         return ema
 
 
+class Data(BaseModel):
+    """How the data set is drawn from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    balance: bool = Field(False, description="every class has the same share of each epoch")
+    augment: Augment = Augment()
+    placement: Placement = Field("auto", description="device, host, or auto: on the device where it fits")
+
+
 class Recipe(BaseModel):
-    """All that decides a run, besides the data."""
+    """All that decides a run, besides the data set."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["image", "points"]
     model: AnyArchitecture
     objective: AnyObjective
+    data: Data = Data()
     optimiser: Optimiser = Optimiser()
     run: Run = Run()
 
@@ -97,6 +110,8 @@ class Recipe(BaseModel):
     def _coherent(self) -> Recipe:
         if (self.kind == "points") != (self.model.network == "mlp"):
             raise ValueError(f"network {self.model.network} does not take data of kind {self.kind}")
+        if self.data.augment.on and self.kind != "image":
+            raise ValueError("data.augment is for images; set data.augment.probability to 0")
         return self
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves on disk: OUT/recipe.yaml, OUT/log.jsonl, and OUT/step-*/, the checkpoints.
+"""What a run leaves on disk: OUT/README.md, recipe.yaml, log.jsonl, step-*/ (the checkpoints), best (a link to one).
 
 A checkpoint comes and goes by one rename, so it is whole or absent; older ones go only after the newer is there.
 """
@@ -19,6 +19,7 @@ from models.checkpoint import CheckpointConfig, find_checkpoint, read_config, re
 from models.flow_map import FlowMap
 from trainer.ema import PowerEMA
 from trainer.optimiser import Optimisers
+from trainer.score import best_of
 
 
 class RunDirectory:
@@ -26,7 +27,7 @@ class RunDirectory:
 
     Args:
         path: the folder.
-        keep: how many checkpoints stay.
+        keep: how many checkpoints stay, beside the best.
         writes: whether this process may change it; of several one does.
     """
 
@@ -49,6 +50,10 @@ class RunDirectory:
     def write_recipe(self, recipe: Mapping[str, Any]) -> None:
         """Write recipe.yaml, which `longjump train` takes again."""
         replace_text(self.path / "recipe.yaml", yaml.safe_dump(dict(recipe), sort_keys=False))
+
+    def write_readme(self, text: str) -> None:
+        """Write README.md, which tells a person what lies here."""
+        replace_text(self.path / "README.md", text)
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append a row to log.jsonl. Raises OSError."""
@@ -74,7 +79,7 @@ class RunDirectory:
         optimisers: Optimisers,
         extras: Mapping[str, bytes],
     ) -> Path:
-        """Write the checkpoint of `config.step`, then remove all but the newest `keep`.
+        """Write the checkpoint of `config.step`, then remove all but the newest `keep` and the best.
 
         Args:
             extras: more files of the folder by name: samples.png, curves.png, README.md, metrics.json.
@@ -109,9 +114,31 @@ class RunDirectory:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+        self.mark_best()
+        best = self.best()
         for old in sorted(self.path.glob("step-*"))[: -self.keep]:
-            _remove(old)
+            if old != best:
+                _remove(old)
         return final
+
+    def mark_best(self) -> None:
+        """Let `best` lead to the checkpoint with the best score in the log; without a score it stays as it is."""
+        row = best_of([row for row in self.rows() if (self.path / f"step-{row['step']:08d}").is_dir()])
+        if row is None:
+            return
+        name, link = f"step-{row['step']:08d}", self.path / "best"
+        if link.is_symlink() and os.readlink(link) == name:
+            return
+        partial = self.path / ".best.partial"
+        partial.unlink(missing_ok=True)
+        partial.symlink_to(name)  # relative, so that the run may be moved
+        partial.replace(link)
+        _sync(self.path)
+
+    def best(self) -> Path | None:
+        """Folder of the best checkpoint, where one is marked."""
+        link = self.path / "best"
+        return self.path / os.readlink(link) if link.is_symlink() and link.is_dir() else None
 
     def restore(
         self,
@@ -138,6 +165,8 @@ class RunDirectory:
         if self.writes:
             for leftover in self.path.glob(".step-*"):  # of a run that was killed while it saved
                 _remove(leftover)
+            for leftover in self.path.glob(".*.partial"):
+                leftover.unlink(missing_ok=True)
         started = (self.path / "recipe.yaml").is_file()
         if started and not any(self.path.glob("step-*")):
             step = 0
@@ -148,6 +177,7 @@ class RunDirectory:
         kept = [row for row in self.rows() if row["step"] <= step]
         replace_text(self.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
         self.write_recipe(config.recipe)
+        self.mark_best()
         return step
 
     def _load(
@@ -183,10 +213,14 @@ def check_same_run(folder: Path, found: CheckpointConfig, now: CheckpointConfig)
         "data": (found.data.get("sha256"), now.data.get("sha256")),
         "classes": (", ".join(found.labels), ", ".join(now.labels)),
         "model": (found.architecture, now.architecture),
+        "data.augment": (f"{found.augment} labels", f"{now.augment} labels"),
+        "objective.guidance": (_told(found), _told(now)),
         "objective.method": (found.method, now.method),
         "optimiser.name": (found.recipe["optimiser"]["name"], now.recipe["optimiser"]["name"]),
         "run.ema": (", ".join(found.emas), ", ".join(now.emas)),
     }
+    if "test" not in now.data.get("counts", {}):  # then the score decides what is trained on
+        pairs["run.score"] = (str(found.recipe["run"].get("score", 0)), str(now.recipe["run"]["score"]))
     for key, (before, after) in pairs.items():
         if before != after:
             raise ValueError(
@@ -194,11 +228,19 @@ def check_same_run(folder: Path, found: CheckpointConfig, now: CheckpointConfig)
             )
 
 
+def _told(config: CheckpointConfig) -> str:
+    return "no input of the network" if config.guidance is None else "an input of the network"
+
+
 def replace_text(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old or the new one, whole."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _sync(path: Path) -> None:

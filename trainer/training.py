@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from export.runtime.grids import flow_grid
 from models.checkpoint import CheckpointConfig, build_for
+from trainer.augment import Augment
 from trainer.batches import Batches
 from trainer.data.dataset import Dataset
 from trainer.ema import PowerEMA, ema_name
@@ -17,6 +18,7 @@ from trainer.optimiser import Optimisers
 from trainer.processes import Processes
 from trainer.progress import Meter
 from trainer.recipe import Recipe, Run
+from trainer.score import hold_out
 from trainer.seeds import step_seed
 from trainer.shard import Shard
 from trainer.step import Loss
@@ -42,6 +44,7 @@ class Training:
     def __init__(self, recipe: Recipe, dataset: Dataset, processes: Processes) -> None:
         refuse_misfit(recipe, dataset)
         settings, objective = recipe.run, recipe.objective
+        dataset, self.held_out = hold_out(dataset, settings.score)
         self.recipe, self.processes = recipe, processes
         self.shards = shards_of(processes, settings)
         self.config = CheckpointConfig(
@@ -52,6 +55,7 @@ class Training:
             architecture=recipe.model,
             span=objective.span,
             guidance=objective.guidance_input,
+            augment=Augment.LABELS if recipe.data.augment.on else 0,
             grids={str(n): [tuple(jump) for jump in flow_grid(n)] for n in settings.sample_steps},
             emas=tuple(map(ema_name, settings.ema)),
             step=0,
@@ -62,8 +66,15 @@ class Training:
         self.flow_map = build_for(self.config).to(processes.device)
         self.emas = [PowerEMA(self.flow_map, horizon) for horizon in settings.ema]
         self.optimisers = Optimisers(self.flow_map, recipe.optimiser)
-        stream = Stream(dataset, settings.batch, settings.seed, processes.device)
-        self.batches = Batches(stream, objective, settings.batch, z_shape(dataset), settings.seed)
+        stream = Stream(
+            dataset,
+            settings.batch,
+            settings.seed,
+            processes.device,
+            balance=recipe.data.balance,
+            placement=recipe.data.placement,
+        )
+        self.batches = Batches(stream, objective, recipe.data.augment, settings.batch, z_shape(dataset), settings.seed)
         self.loss: nn.Module = Loss(self.flow_map, objective, stream.null_label)
         self.meter = Meter(settings.batch, processes)
 
@@ -113,6 +124,11 @@ def refuse_misfit(recipe: Recipe, dataset: Dataset) -> None:
     """Raise ValueError where the recipe asks for what the data does not have."""
     if dataset.kind != recipe.kind:
         raise ValueError(f"data set {dataset.name} is of kind {dataset.kind}; the recipe is for {recipe.kind}")
+    if recipe.data.augment.on and dataset.train.key != "images":
+        raise ValueError(
+            f"data.augment turns pictures, but data set {dataset.name} holds {dataset.train.key}; "
+            "set data.augment.probability to 0"
+        )
     guidance = getattr(recipe.objective, "guidance", None)
     if guidance is not None and guidance.guides and not dataset.classes:
         raise ValueError(

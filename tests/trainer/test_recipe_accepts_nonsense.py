@@ -45,7 +45,7 @@ def test_run_writes_another_recipe(tmp_path: Path, name: str) -> None:
     RunDirectory(tmp_path / "run", 1).start(recipe.model_dump(mode="json"))
     assert load_recipe(str(tmp_path / "run" / "recipe.yaml")) == recipe
     written = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
-    assert set(written) == {"kind", "model", "objective", "optimiser", "run"}
+    assert set(written) == {"kind", "model", "objective", "data", "optimiser", "run"}
 
 
 @pytest.mark.parametrize(
