@@ -120,7 +120,7 @@ def as_z(x: Tensor) -> Tensor:
     shape and scale.
     """
     if x.dtype == torch.uint8:
-        return x.permute(0, 3, 1, 2).float() / 127.5 - 1
+        return x.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
     return x.float()
 
 
