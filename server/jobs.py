@@ -21,6 +21,10 @@ Priority = Literal["interactive", "batch"]
 """The class of a request; interactive ones go first."""
 
 
+CancelStage = Literal["waiting", "running", "encoding"]
+"""Where work was when nobody wanted it any more: before its first tick, in ticks, or after its last one."""
+
+
 @dataclass(frozen=True)
 class Vary:
     """Start from an image instead of noise: it is noised to t = strength, and the grid leads back from there."""
@@ -109,7 +113,7 @@ class Job:
         """The job of a frame made of `header` and `blobs`."""
         vary = None if header["vary"] is None else Vary(header["vary"], blobs[0])
         path = None if header["path"] is None else Path(*header["path"])
-        return cls(*header["plain"], vary=vary, path=path)
+        return cls(*(*header["plain"], vary, path))
 
 
 _plain = attrgetter(*(field.name for field in fields(Job) if field.name not in ("vary", "path")))

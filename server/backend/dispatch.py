@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from server.backend.queue import Queue
-from server.jobs import Expired, Job, JobFailed, Part, Result, Stages, Stopped
+from server.jobs import CancelStage, Expired, Job, JobFailed, Part, Result, Stages, Stopped
 from server.schedule.costs import Costs
 from server.schedule.placement import place
 from server.wire import pack
@@ -22,9 +22,6 @@ HEAR_SECONDS = 0.001
 
 Ticked = Callable[[int, float], None]
 """Called with (rows, seconds) of every tick."""
-
-CancelStage = Literal["waiting", "running", "encoding"]
-"""Where work was when nobody wanted it any more: before its first tick, in ticks, or after its last one."""
 
 Cancelled = Callable[[CancelStage], None]
 
@@ -133,9 +130,9 @@ class Dispatch:
         The jobs stay the worker's: while it has work its silence counts, and it may still come back.
         """
         for job in worker.taken.values():
-            if job.deadline <= self._clock() and (waiter := self._forget(job.id)) is not None:
-                if not waiter.answer.done():
-                    waiter.answer.set_exception(Expired("its deadline passed, and its worker does not answer"))
+            waiter = self._forget(job.id) if job.deadline <= self._clock() else None
+            if waiter is not None and not waiter.answer.done():
+                waiter.answer.set_exception(Expired("its deadline passed, and its worker does not answer"))
 
     def attach(self, wire: Wire) -> Attached:
         """A worker is up: keep it busy."""

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from server.backend.dispatch import CancelStage, Dispatch
+from server.backend.dispatch import Dispatch
 from server.backend.model import Model, read_hello
 from server.backend.queue import MemoryQueue, Queue
 from server.backend.supervisor import END_SECONDS, Child, Supervisor, WorkerRefused
-from server.jobs import Priority
+from server.jobs import CancelStage, Priority
 from server.schedule.admission import DEADLINES, Admitted, Bounds, Refused, Wanted, decide
 from server.schedule.costs import Costs
 

@@ -85,7 +85,7 @@ class Protocol(HttpToolsProtocol):
         """A head is whole."""
         self._pending = 0
         self._headed = True
-        self.scope[departure.KEY] = self._departures  # type: ignore[typeddict-unknown-key]
+        self.scope[departure.KEY] = self._departures  # type: ignore[literal-required]
         super().on_headers_complete()
         if self.scope["method"] != "HEAD":  # whose replies are a head and nothing else
             self.cycle.transport = _Whole(self.transport)  # type: ignore[assignment]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -98,8 +99,13 @@ def used(plan: Plan, answer: Answer) -> list[Header]:
         headers.append((b"longjump-seed-to", str(plan.path.seed).encode()))
     if len(labels) == 1:
         # Percent-encoded, because a name may be any text and a header may not.
-        headers.append((b"longjump-label-name", quote(model.manifest.label_name(labels[0]), safe=" ").encode()))
+        headers.append((b"longjump-label-name", _quoted(model.manifest.label_name(labels[0]))))
     return headers
+
+
+@lru_cache(1024)
+def _quoted(name: str) -> bytes:
+    return quote(name, safe=" ").encode()
 
 
 def label_text(label: int, model: Model) -> str:

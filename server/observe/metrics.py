@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from server.backend.dispatch import CancelStage
+from server.jobs import CancelStage
 from server.observe.gauges import CacheGauges, LineGauges
 from server.observe.series import Count, Family, Spread
 

@@ -48,7 +48,7 @@ class Spread:
         self.total += value
 
 
-Child = TypeVar("Child", Count, Spread)
+Child = TypeVar("Child", bound=Count | Spread)
 
 
 class Family(Collector, Generic[Child]):

@@ -32,7 +32,7 @@ from typing import Any, NoReturn  # noqa: E402
 from export.runtime.bundle import Bundle, open_bundle  # noqa: E402
 from export.runtime.cores import available_cores  # noqa: E402
 from export.runtime.engines import Engine, open_engine  # noqa: E402
-from server.jobs import Job  # noqa: E402
+from server.jobs import CancelStage, Job  # noqa: E402
 from server.schedule.costs import Costs  # noqa: E402
 from server.wire import Frames, pack  # noqa: E402
 from server.worker.cost_cache import CostCache, default_folder, measure  # noqa: E402
@@ -119,7 +119,7 @@ class Worker:
                 except Exception as error:
                     self._send_failure(job, error)
             case "cancel":
-                stage = self._ticks.cancel(header["id"])
+                stage: CancelStage | None = self._ticks.cancel(header["id"])
                 if self._writers.cancel(header["id"]) and stage is None:
                     stage = "encoding"
                 if stage is not None:
