@@ -23,7 +23,7 @@ def numpy_jump(flow_map: FlowMap) -> Callable[[Floats, Floats, Floats, NDArray[n
     def jump(z: Floats, t: Floats, s: Floats, label: NDArray[np.int64], guidance: Floats | None = None) -> Floats:
         with torch.inference_mode():
             inputs = [torch.from_numpy(value).to(device) for value in (z, t, s, label)]
-            scale = None if guidance is None else torch.from_numpy(guidance).to(device)
+            scale = None if guidance is None else torch.tensor(guidance, device=device)  # may be a read-only view
             moved = flow_map.jump(*inputs, scale)
         z_s: Floats = moved.cpu().numpy()
         return z_s

@@ -18,12 +18,13 @@ from export.runtime.bundle import Bundle, write_bundle
 from export.runtime.grids import Span, flow_grid
 from export.runtime.images import encode
 from models.build import DiTArchitecture, MLPArchitecture, build
-from models.checkpoint import CheckpointConfig, write_weights
+from models.checkpoint import CheckpointConfig, GuidanceInput, write_weights
 
 MakeJump = Callable[..., onnx.ModelProto]
 MakeBundle = Callable[..., Bundle]
 
 IMAGE = (3, 4, 4)
+SCALES = GuidanceInput(min=0.5, max=4, default=1.5)
 
 
 @pytest.fixture
@@ -139,7 +140,8 @@ def _given(last: str) -> str:
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Checkpoints of tiny networks with random weights: image (any), flow (image, velocity), points (unconditional)."""
+    """Checkpoints of tiny networks with random weights: image (any), flow (image, velocity), points (unconditional),
+    and guided (image, any), which takes a guidance scale."""
     folder = tmp_path_factory.mktemp("checkpoints")
     dit = DiTArchitecture(width=16, depth=1, heads=2, parametrisation="edm")
     mlp = MLPArchitecture(width=16, depth=2)
@@ -147,6 +149,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "image": _save(folder / "image", dit, (3, 8, 8), ("ash", "birch"), "any"),
         "flow": _save(folder / "flow", dit, (1, 4, 4), ("ash", "birch"), "velocity"),
         "points": _save(folder / "points", mlp, (2,), (), "any"),
+        "guided": _save(folder / "guided", dit, (3, 8, 8), ("ash", "birch"), "any", SCALES),
     }
 
 
@@ -154,6 +157,12 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def exported_image(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The exported bundle of checkpoints["image"]."""
     return export(checkpoints["image"], tmp_path_factory.mktemp("bundles") / "image", licence="CC0-1.0")
+
+
+@pytest.fixture(scope="session")
+def exported_guided(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The exported bundle of checkpoints["guided"]."""
+    return export(checkpoints["guided"], tmp_path_factory.mktemp("bundles") / "guided")
 
 
 @pytest.fixture(scope="session")
@@ -168,10 +177,11 @@ def _save(
     shape: tuple[int, ...],
     labels: tuple[str, ...],
     span: Span,
+    scales: GuidanceInput | None = None,
 ) -> Path:
     folder.mkdir()
     torch.manual_seed(0)
-    flow_map = build(architecture, shape, len(labels), span)
+    flow_map = build(architecture, shape, len(labels), span, guidance=scales is not None)
     for parameter in flow_map.parameters():  # the last layers start at zero, where u would tell nothing
         torch.nn.init.normal_(parameter, std=0.2)
     write_weights(folder, "ema-0.05", flow_map.state_dict())
@@ -185,6 +195,7 @@ def _save(
         labels=labels,
         architecture=architecture,
         span=span,
+        guidance=scales,
         grids={str(n): [tuple(step) for step in flow_grid(n)] for n in (1, 2, 4)},
         emas=("0.05",),
         step=3,
