@@ -132,8 +132,10 @@ def apply(x0: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
 def _sources(a: Parameters, height: int, width: int) -> Tensor:
     """Where each pixel of the result comes from, as grid_sample has it: [B, H, W, 2] in (x, y) from -1 to 1."""
     # The inverse of translate . stretch . rotate . scale, in pixels from the middle, x to the right and y down.
-    linear = _scale(SCALE**-a.scaling, SCALE**-a.scaling) @ _rotate(-a.rotation)
-    linear = linear @ _rotate(a.axis) @ _scale(SCALE**-a.anisotropy, SCALE**a.anisotropy) @ _rotate(-a.axis)
+    linear = _scale(SCALE**-a.scaling, SCALE**-a.scaling)
+    stretch = _scale(SCALE**-a.anisotropy, SCALE**a.anisotropy)
+    for factor in (_rotate(-a.rotation), _rotate(a.axis), stretch, _rotate(-a.axis)):
+        linear = _product(linear, factor)
     device = linear.device
     y = torch.arange(height, device=device) - (height - 1) / 2
     x = torch.arange(width, device=device) - (width - 1) / 2
@@ -141,8 +143,13 @@ def _sources(a: Parameters, height: int, width: int) -> Tensor:
     pixels = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
     shift = torch.stack([a.x_shift, a.y_shift], dim=1) * SHIFT * size
     back = pixels - shift[:, None, None]
-    sources = (linear[:, None, None] @ back[..., None])[..., 0]
+    sources = (linear[:, None, None] * back[..., None, :]).sum(-1)
     return 2 * sources / size
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """left @ right of [B, 2, 2]; not by matmul, which TF32 and autocast make coarse, and a batch's size otherwise."""
+    return (left[:, :, :, None] * right[:, None]).sum(2)
 
 
 def _rotate(angle: Tensor) -> Tensor:

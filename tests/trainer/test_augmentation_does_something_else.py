@@ -178,6 +178,16 @@ def test_processes_see_other_pictures(count: int) -> None:
         assert not torch.equal(mixed_up, whole[::2]), "the control: the other shard's parameters"
 
 
+def test_low_precision_moves_pixels() -> None:
+    """Where matrix products are rounded (autocast here, TF32 on a GPU), pixels stay where they belong."""
+    x0, drawn = torch.rand(20, 3, 32, 32, generator=generator()), Augment(probability=1).draw(20, generator(1))
+    exact, _ = apply(x0, drawn)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(apply(x0, drawn)[0], exact)
+        left, right = torch.rand(2, 5, 2, 2, generator=generator())
+        assert (left @ right).dtype == torch.bfloat16, "the control: a product is rounded"
+
+
 def test_edges_turn_black() -> None:
     """What comes into view is the picture reflected: a flat one stays flat, and nothing leaves its range."""
     flat = torch.full((30, 3, 8, 8), -0.7)

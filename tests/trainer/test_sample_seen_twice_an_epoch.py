@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from trainer.augment import Augment
 from trainer.batches import Batches
 from trainer.data.arrays import Split
 from trainer.data.dataset import Dataset, open_dataset
@@ -57,7 +58,7 @@ def test_order_depends_on_the_past() -> None:
 
 def batches(count: int, batch: int, rate: float) -> Batches:
     objective = FlowMatching(method="flow-matching", label_dropout=rate)
-    return Batches(Stream(numbered(count), batch, seed=0, device=CPU), objective, batch, (1,), seed=0)
+    return Batches(Stream(numbered(count), batch, seed=0, device=CPU), objective, Augment(), batch, (1,), seed=0)
 
 
 @pytest.mark.parametrize("placement", ["device", "host"])
