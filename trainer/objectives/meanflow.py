@@ -12,7 +12,7 @@ from models.checkpoint import GuidanceInput
 from models.flow_map import Span, per_sample
 from trainer.objectives.parts.guidance import Guidance
 from trainer.objectives.parts.objective import Draws, Objective
-from trainer.objectives.parts.tangent import total_derivative
+from trainer.objectives.parts.tangent import Derivative
 from trainer.objectives.parts.target import Batch, Networks, Target, mean_square
 from trainer.objectives.parts.times import TwoTimes
 from trainer.objectives.parts.weighting import adaptive
@@ -33,6 +33,7 @@ class MeanFlow(Objective):
     method: Literal["meanflow"] = "meanflow"
     times: TwoTimes = TwoTimes()
     guidance: Guidance = Guidance()
+    derivative: Derivative = Derivative()
     adaptive_power: float = Field(1.0, ge=0, description="p")
     adaptive_constant: float = Field(1e-3, gt=0, description="c, beside a sum over dimensions")
 
@@ -53,37 +54,43 @@ class MeanFlow(Objective):
         return Draws(t, s, self.times.count(rows), self.guidance.draw(rows, generator))
 
     def __call__(self, networks: Networks, batch: Batch, draws: Draws, step: int) -> Target:
-        """The target of every row; only the jumps pay for the derivative, which (t - s) cancels on the other rows."""
-        t, s, jumps = draws.t, draws.s, draws.jumps
-        z = batch.at(t)
-        condition = batch.condition
-        prediction = networks.u(z, t, s, *condition)
+        """The target of every row; only the jumps pay for the derivative, which (t - s) cancels on the other rows.
 
+        The two kinds of rows are evaluated apart, so that a jump's prediction and its derivative can share a pass and
+        the masks of dropout.
+        """
+        t, s, jumps = draws.t, draws.s, draws.jumps
+        z, condition, velocity = batch.at(t), batch.condition, batch.velocity
         head = slice(0, jumps)  # s < t, but for the ties that the order `min` makes
-        velocity = batch.velocity
+        tail = slice(jumps, len(z))  # s = t
+        predictions = []
+        if jumps < len(z):
+            predictions.append(networks.u(z[tail], t[tail], s[tail], *condition.rows(tail)))
+
         if self.guidance.active(step):
             with torch.no_grad():
                 null = torch.full_like(condition.label, networks.null_label)
                 unconditional = networks.u(z, t, t, *condition.relabelled(null))
-                conditional = prediction.detach()  # of the rows with s = t it is u(z, t, t | c) already
-                if jumps and self.guidance.asks_conditional:
-                    jumping = networks.u(z[head], t[head], t[head], *condition.rows(head))
-                    conditional = torch.cat([jumping, conditional[jumps:]])
+                conditional = unconditional
+                if self.guidance.asks_conditional:
+                    known = [prediction.detach() for prediction in predictions]  # u(z, t, t | c) where s = t
+                    if jumps:
+                        known.insert(0, networks.u(z[head], t[head], t[head], *condition.rows(head)))
+                    conditional = torch.cat(known)
             velocity = self.guidance.velocity(batch, t, conditional, unconditional)
 
         target = velocity
         terms = {}
         if jumps:
-            derivative = total_derivative(
-                networks.exact, z[head], t[head], s[head], condition.rows(head), velocity[head]
+            jump, derivative = self.derivative(
+                networks, z[head], t[head], s[head], condition.rows(head), velocity[head]
             )
+            predictions.insert(0, jump)
             # (1) u = v - (t - s) du/dt where s < t, (2) u = v where s = t.
-            target = torch.cat([velocity[head] - per_sample((t - s)[head], z) * derivative, velocity[jumps:]])
-            terms = {
-                "derivative": mean_square(derivative),
-                "loss/jump": mean_square((prediction - target)[head]),
-            }
+            target = torch.cat([velocity[head] - per_sample((t - s)[head], z) * derivative, velocity[tail]])
+            terms = {"derivative": mean_square(derivative), "loss/jump": mean_square(jump - target[head])}
+        prediction = torch.cat(predictions)
         if jumps < len(z):
-            terms["loss/velocity"] = mean_square((prediction - target)[jumps:])
+            terms["loss/velocity"] = mean_square((prediction - target)[tail])
         weight = adaptive(prediction - target, self.adaptive_power, self.adaptive_constant)
         return Target(prediction, target, weight, terms)

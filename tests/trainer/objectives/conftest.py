@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from trainer.objectives.parts import tangent
 from trainer.objectives.parts.target import Batch, Condition, Networks
 from trainer.objectives.parts.times import LogitNormal, TwoTimes
 from trainer.oracle import Gaussian, GaussianMixture
@@ -88,6 +89,22 @@ def ask() -> Callable:
         return objective(Networks(u, u, null_label), batch, draws, step)
 
     return call
+
+
+@pytest.fixture
+def spoil_derivative(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable], None]:
+    """`spoil_derivative(f)`: what objectives take for du/dt is f(exact, u, z, t, s, condition, velocity)."""
+
+    def spoil(broken: Callable) -> None:
+        sound = tangent.value_and_derivative
+
+        def unsound(u, *point):
+            value, exact = sound(u, *point)
+            return value, broken(exact, u, *point).detach()
+
+        monkeypatch.setattr(tangent, "value_and_derivative", unsound)
+
+    return spoil
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-import trainer.objectives.meanflow
 from trainer.objectives.flow_matching import FlowMatching
 from trainer.objectives.meanflow import MeanFlow
 from trainer.objectives.parts.times import TwoTimes, Uniform
@@ -35,16 +34,10 @@ def test_flow_matching_target_at_one_place(truth, t, plug_in, pairs_through, alw
 
 def test_meanflow_target_everywhere(truth, plug_in, pairs, ask, standard_errors) -> None:
     """Over all z, t and s, the error of the target is orthogonal to what a network could fit."""
-    seen = []
-    u = plug_in(truth)
-
-    def spy(z, t, s, label):
-        seen.append((z, t, s))
-        return u(z, t, s, label)
-
-    times = TwoTimes(t=Uniform(), s=Uniform(), jumps=0.6)
-    answer = ask(MeanFlow(times=times), spy, pairs(truth, ROWS))
-    z, t, s = (seen[0][0], seen[0][1][:, None], seen[0][2][:, None])
+    objective, batch = MeanFlow(times=TwoTimes(t=Uniform(), s=Uniform(), jumps=0.6)), pairs(truth, ROWS)
+    answer = ask(objective, plug_in(truth), batch)
+    draws = objective.draw(ROWS, torch.Generator().manual_seed(0))
+    z, t, s = batch.at(draws.t), draws.t[:, None], draws.s[:, None]
     error = answer.target - answer.prediction
     for against in (torch.ones_like(z), z, t * z, (t - s), (t - s) * z, torch.sin(3 * z)):
         assert standard_errors(error * against, 0.0) < 4
@@ -60,19 +53,18 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_derivative_shows(
-    truth, name, monkeypatch, plug_in, pairs_through, fixed_times, ask, standard_errors
+    truth, name, spoil_derivative, plug_in, pairs_through, fixed_times, ask, standard_errors
 ) -> None:
     """Negative control: with each classical mistake the same test is far off."""
-    exact_derivative = trainer.objectives.meanflow.total_derivative
 
-    def broken(u, z, t, s, condition, velocity):
+    def broken(exact, u, z, t, s, condition, velocity):
         def jvp(along_t, along_s):
             tangent = (velocity, torch.full_like(t, along_t), torch.full_like(s, along_s))
             return torch.func.jvp(lambda z, t, s: u(z, t, s, *condition), (z, t, s), tangent)[1]
 
-        return BROKEN[name](exact_derivative(u, z, t, s, condition, velocity), jvp)
+        return BROKEN[name](exact, jvp)
 
-    monkeypatch.setattr(trainer.objectives.meanflow, "total_derivative", broken)
+    spoil_derivative(broken)
     batch = pairs_through(truth, PLACES[truth.dim], 0.85, ROWS)
     answer = ask(MeanFlow(times=fixed_times(0.85, 0.2)), plug_in(truth), batch)
     assert standard_errors(answer.target, answer.prediction[0]) > 8
