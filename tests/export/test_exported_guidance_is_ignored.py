@@ -1,4 +1,4 @@
-"""A checkpoint that takes a guidance scale becomes a graph that takes it, row by row, over the range that it learned."""
+"""A checkpoint that takes a guidance scale becomes a graph that takes it, row by row, over the range it learned."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ class Guidance(BaseModel):
 
     The network is told w in every row, also where the velocity is the plain one. Outside [t_start, t_end], because a
     jump from there may pass through the interval. Before `start_step`, so that all scales begin at the plain model.
-    With a dropped label, so that the unguided answer to the null label is trained at every w: a sample without a label
-    may be asked for with any scale, and the mix asks for u(null) at the row's own w, where errors that both of its
-    evaluations share cancel. (The authors' code asks at w = 1, which a range need not hold.)
+    With a dropped label, so that the null label's answer, the unguided one, is trained at every w: a sample without a
+    label may be asked for with any scale, and the mix asks for u(null) at the row's own w. (The authors' code asks at
+    w = 1, which has the same fixed point, but a range need not hold 1.)
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
