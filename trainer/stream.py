@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -85,7 +87,11 @@ class Prefetch:
     def __init__(self, x: Tensor, label: Tensor, order: Order, device: torch.device) -> None:
         self.x, self.label, self.order = x, label, order
         self.pinned = device.type == "cuda"  # only from pinned memory does a copy run beside the computation
-        self.threads = ThreadPoolExecutor(AHEAD, "prefetch")
+        # On a thread the current device is 0 at first, where pinning would take memory beside another process's.
+        start: Callable[[], None] | None = None
+        if self.pinned:
+            start = partial(torch.cuda.set_device, torch.cuda.current_device() if device.index is None else device)
+        self.threads = ThreadPoolExecutor(AHEAD, "prefetch", start)
         self.waiting: dict[tuple[int, Shard], Future[tuple[Tensor, Tensor]]] = {}
 
     def __call__(self, step: int, shard: Shard) -> tuple[Tensor, Tensor]:
