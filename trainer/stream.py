@@ -90,7 +90,7 @@ class Prefetch:
         # On a thread the current device is 0 at first, where pinning would take memory beside another process's.
         start: Callable[[], None] | None = None
         if self.pinned:
-            start = partial(torch.cuda.set_device, torch.cuda.current_device() if device.index is None else device)
+            start = partial(torch.cuda.set_device, torch.empty(0, device=device).device)  # with its number
         self.threads = ThreadPoolExecutor(AHEAD, "prefetch", start)
         self.waiting: dict[tuple[int, Shard], Future[tuple[Tensor, Tensor]]] = {}
 
