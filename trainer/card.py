@@ -13,7 +13,6 @@ from export.runtime.grids import Step
 from export.runtime.images import encode, tile
 from models.checkpoint import CheckpointConfig
 from models.flow_map import FlowMap
-from trainer.ema import PowerEMA
 from trainer.objectives.parts.guidance import Guidance
 from trainer.sampling import draw, to_images
 
@@ -21,18 +20,9 @@ COLUMNS = 12  # samples per class in the grid
 ROWS = 20  # classes in the grid, at most: the first ones
 
 
-def checkpoint_files(
-    config: CheckpointConfig, flow_map: FlowMap, ema: PowerEMA, log: list[dict[str, Any]]
-) -> dict[str, bytes]:
-    """The files by name. Samples come from the averaged weights, seeds 0, 1, 2, ...: nothing is picked."""
-    raw = {name: value.detach().clone() for name, value in flow_map.state_dict().items()}
-    flow_map.load_state_dict(ema.state)
-    flow_map.eval()
-    try:
-        samples = samples_image(config, flow_map) if config.kind == "image" else samples_plot(config, flow_map)
-    finally:
-        flow_map.load_state_dict(raw)
-        flow_map.train()
+def checkpoint_files(config: CheckpointConfig, flow_map: FlowMap, log: list[dict[str, Any]]) -> dict[str, bytes]:
+    """The files by name. `flow_map` has its averaged weights; seeds are 0, 1, 2, ...: nothing is picked."""
+    samples = samples_image(config, flow_map) if config.kind == "image" else samples_plot(config, flow_map)
     last = log[-1] if log else {}
     return {
         "samples.png": samples,
@@ -58,7 +48,7 @@ def grid_of(config: CheckpointConfig, steps: int) -> tuple[Step, ...]:
 def samples_image(config: CheckpointConfig, flow_map: FlowMap) -> bytes:
     """A PNG: a row per class (8 without classes), the same noise at several step counts side by side."""
     rows = min(len(config.labels), ROWS) or 8
-    guidance = config.guidance and config.guidance.default
+    guidance = config.guidance.default if config.guidance else None
     labels = [row if config.labels else 0 for row in range(rows) for _ in range(COLUMNS)]
     panels: list[NDArray[np.uint8]] = []
     for steps in steps_shown(config):
@@ -72,7 +62,7 @@ def samples_plot(config: CheckpointConfig, flow_map: FlowMap) -> bytes:
     counts = steps_shown(config)
     figure, axes = _figure(len(counts))
     labels = np.arange(2000) % max(1, len(config.labels))
-    guidance = config.guidance and config.guidance.default
+    guidance = config.guidance.default if config.guidance else None
     for axis, steps in zip(axes, counts, strict=True):
         points = draw(flow_map, config.shape, grid_of(config, steps), labels.tolist(), guidance=guidance)
         points = np.nan_to_num(points.astype(float)).clip(-1e6, 1e6)  # of divergence the next step's loss tells better
@@ -86,14 +76,16 @@ def samples_plot(config: CheckpointConfig, flow_map: FlowMap) -> bytes:
 
 
 def curves(log: list[dict[str, Any]]) -> bytes:
-    """A PNG of the raw (unweighted) terms and the gradient's norm over the steps."""
-    names = sorted(
-        {name for row in log for name in row if name.startswith("loss/") or name in ("derivative", "gradient")}
-    )
+    """A PNG of the raw (unweighted) terms, the gradient's norm and the score over the steps."""
+    log = [numbers_of(row) for row in log]
+    shown = ("derivative", "gradient", "score/energy_distance")
+    names = sorted({name for row in log for name in row if name.startswith("loss/") or name in shown})
     figure, axes = _figure(max(1, len(names)))
     for axis, name in zip(axes, names, strict=False):
         points = [(row["step"], row[name]) for row in log if row.get(name, 0) > 0]  # the scale is logarithmic
         axis.plot([step for step, _ in points], [value for _, value in points], linewidth=1)
+        if name == "score/energy_distance":
+            axis.axhline(log[-1].get("score/floor", points[-1][1] if points else 1), linewidth=1, linestyle=":")
         axis.set_title(name)
         axis.set_xlabel("step")
         axis.set_yscale("log" if points else "linear")
@@ -127,21 +119,50 @@ def card(config: CheckpointConfig, last: dict[str, Any]) -> str:
             if guidance.guides or told
             else []
         ),
+        *_score(last.get("score")),
         "",
         f"`samples.png`: {_listed(steps_shown(config))} from the same noise, seeds 0, 1, 2, ... in order, none picked. "
         "`curves.png`: raw loss terms; a MeanFlow loss is not a measure of quality. "
         "The whole recipe is in `config.json` (of a checkpoint) or `recipe.yaml` (of a bundle).",
         "",
-        "Last logged: "
-        + ", ".join(
-            f"{name.replace('per_second', 'samples per second')} {_number(value)}" for name, value in last.items()
-        ),
+        f"Last logged: {figures(last)}",
     ]
     credits = data.get("credits")
     if isinstance(credits, dict) and credits:  # data.json is the user's to write
         lines += ["", "## Credits", "", "| class | title | by | licence |", "|---|---|---|---|"]
         lines += [f"| {name} | {' | '.join(_credit(entry))} |" for name, entry in credits.items()]
     return "\n".join(lines) + "\n"
+
+
+def numbers_of(row: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a row of the log by name, those of its groups as GROUP/NAME."""
+    flat = {name: value for name, value in row.items() if isinstance(value, int | float)}
+    groups = {name: value for name, value in row.items() if isinstance(value, dict)}
+    return flat | {
+        f"{group}/{name}": value for group, inner in groups.items() for name, value in numbers_of(inner).items()
+    }
+
+
+def figures(row: dict[str, Any]) -> str:
+    """A row of the log for people, without its score: step 580, lr 0.0015, ..."""
+    return ", ".join(
+        f"{name.replace('per_second', 'samples per second')} {_number(value)}"
+        for name, value in row.items()
+        if isinstance(value, int | float)
+    )
+
+
+def _score(score: dict[str, Any] | None) -> list[str]:
+    """A line on the score, with what it is not."""
+    if not score:
+        return []
+    count, first = score["samples"], score["seed"]
+    return [
+        f"- held-out data: energy distance {score['energy_distance']:.4g} between {count} samples ({score['steps']} "
+        f"step{'s' * (score['steps'] > 1)}, seeds {first} to {first + count - 1}) and {count} real ones; two sets of "
+        f"{count} real ones are {score['floor']:.4g} apart. It is taken between pixels (of points: coordinates), so it "
+        "is no FID; it only tells the checkpoints of this run apart"
+    ]
 
 
 def _latents(data: dict[str, Any]) -> list[str]:

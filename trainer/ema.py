@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -50,3 +53,16 @@ class PowerEMA:
             averages.append(self.state[name])
             weights.append(value)
         torch._foreach_lerp_(averages, weights, 1 - decay)
+
+
+@contextmanager
+def averaged(model: nn.Module, ema: PowerEMA) -> Iterator[None]:
+    """Within it the model has the averaged weights and is in evaluation mode; afterwards its own, bit by bit."""
+    own = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(ema.state)
+    model.eval()
+    try:
+        yield
+    finally:
+        model.load_state_dict(own)
+        model.train()

@@ -25,6 +25,7 @@ from pydantic import (
 from models.build import AnyArchitecture
 from trainer.augment import Augment
 from trainer.objectives import Objective, methods
+from trainer.precision import Precision
 from trainer.recipes import SHIPPED, shipped
 from trainer.schedule import Schedule
 from trainer.stream import Placement
@@ -64,6 +65,8 @@ class Run(BaseModel):
     steps: PositiveInt = 10_000
     batch: PositiveInt = Field(64, description="of all processes together")
     accumulate: PositiveInt = Field(1, description="pieces in which each process works through its share of a batch")
+    precision: Precision = Field("fp32", description="of the forward pass with gradient; derivatives are always fp32")
+    compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile; auto: on for CUDA devices")
     seed: int = Field(0, ge=0, lt=2**32)
     ema: tuple[Horizon, ...] = Field(
         (0.05, 0.1), min_length=1, description="horizons, as shares of the run; the first is the default"
@@ -75,6 +78,10 @@ class Run(BaseModel):
         0, ge=0, description="samples that each checkpoint is compared with held-out data by, to mark the best; 0: none"
     )
     sample_steps: tuple[PositiveInt, ...] = Field((1, 2, 4, 8), min_length=1, description="grids of the checkpoint")
+
+    def compiles(self, device: str) -> bool:
+        """Whether the network is compiled on a device of this type. On a CPU it takes a C++ compiler, and minutes."""
+        return self.compile == "on" or (self.compile == "auto" and device == "cuda")
 
     @field_validator("ema")
     @classmethod

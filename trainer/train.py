@@ -1,68 +1,183 @@
 """Train a flow map: a recipe and a data set in, checkpoints out.
 
-The run directory holds the resolved recipe, the log and the newest checkpoints, each with a model card and samples;
-`--resume` goes on from the last one, and Ctrl-C or SIGTERM saves one before leaving. For example:
+The run directory explains itself in its README.md; it holds the resolved recipe, the log, and the newest and the best
+checkpoints, each with a model card and samples. `--resume` goes on from the last one, and Ctrl-C or SIGTERM saves one
+before leaving. For example:
 
+    longjump train --list
     longjump data build points --out runs/gauss
+    longjump train points/meanflow --data runs/gauss --dry-run
     longjump train points/meanflow --data runs/gauss --out runs/first --set run.steps=2000
+
+Any setting of the recipe is changed by --set, whose value is YAML; --dry-run prints all of them:
+
+    --set run.batch=128 --set optimiser.lr=3e-4 --set 'run.ema=[0.05, 0.1]' --set optimiser.schedule=cosine
+
+Several processes, one GPU each: torchrun --nproc_per_node 8 "$(which longjump)" train ...
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from trainer.recipes import shipped
+
+if TYPE_CHECKING:
+    from trainer.data.dataset import Dataset
+    from trainer.recipe import Recipe
+    from trainer.training import Training
+
+SPEAKS = 3.0
+"""Seconds in which the process that knows better may report an error, and torchrun end all, before another one does."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of `longjump train`."""
-    parser.add_argument("recipe", metavar="RECIPE", help=f"a .yaml file, or one of {', '.join(shipped())}")
-    parser.add_argument("--data", metavar="PATH", required=True, type=Path, help="data set folder, or an npz file")
-    parser.add_argument("--out", metavar="DIR", required=True, type=Path, help="run directory, new or empty")
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help=f"a .yaml file, or one of {', '.join(shipped())}")
+    parser.add_argument("--list", action="store_true", help="show the recipes there are, and leave")
+    parser.add_argument("--data", metavar="PATH", type=Path, help="data set folder, or an npz file; required")
+    parser.add_argument("--out", metavar="DIR", type=Path,
+                        help="run directory, new or empty; required but for --dry-run")  # fmt: skip
     parser.add_argument("--set", metavar="A.B=C", action="append", default=[], dest="overrides",
                         help="override a value of the recipe; may be given again. model.network=unet, say, also drops "
                              "the recipe's settings that only the other network has")  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true",
+                        help="print the resolved recipe and what the run would cost here, by doing a few steps; "
+                             "writes nothing")  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+    parser.add_argument("--track", choices=("tensorboard", "wandb"), default=None,
+                        help="show the log and the samples there too: tensorboard writes into DIR/tensorboard, wandb "
+                             "sends them away")  # fmt: skip
     parser.add_argument("--device", default=None, help="cpu, cuda, ... (default: the accelerator if there is one)")
     parser.add_argument("--threads", type=_count, default=None, metavar="N", help="CPU threads (default: all cores)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run `longjump train`."""
+    if args.list:
+        from trainer.listing import recipe_list
+
+        print(recipe_list())
+        return 0
+    _check_required(args)
+    return _first_reports(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
     import torch
 
     from trainer.data.dataset import open_dataset
-    from trainer.loop import train
+    from trainer.processes import Processes, own_device
     from trainer.recipe import load_recipe
+    from trainer.track import check_tracker
     from trainer.training import Diverged
 
-    recipe = load_recipe(args.recipe, args.overrides)
     if args.threads:
         torch.set_num_threads(args.threads)
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = own_device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     _check_device(device)
-    dataset = open_dataset(args.data)
-    print(
-        f"{recipe.objective.method} on {dataset.name}: {recipe.run.steps} steps of {recipe.run.batch} on {device}",
-        flush=True,
-    )
-    with StopSignal() as stop:
-        try:
-            checkpoint = train(recipe, dataset, args.out, resume=args.resume, device=device, stop=stop)
-        except Diverged as error:
-            raise ValueError(str(error)) from error
-        except torch.OutOfMemoryError as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"{device} has too little memory for this; try a smaller run.batch ({reason})") from error
-    if stop() and checkpoint.name != f"step-{recipe.run.steps:08d}":
-        print(f"stopped: {checkpoint} is saved; go on with --resume")
-        return 128 + stop.received  # as a shell has it, so that what follows a finished run does not follow this one
-    print(f"done: {checkpoint}\nnext: longjump export {checkpoint} --out BUNDLE")
+    with Processes(device).together():  # of what is wrong for all of them one tells
+        recipe = load_recipe(args.recipe, args.overrides)
+        check_tracker(args.track)
+        dataset = open_dataset(args.data)
+    try:
+        return _rehearse(recipe, dataset, device) if args.dry_run else _train(recipe, dataset, device, args)
+    except Diverged as error:
+        raise ValueError(str(error)) from error
+    except torch.OutOfMemoryError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{device} has too little memory for this; try a larger run.accumulate or a smaller run.batch ({reason})"
+        ) from error
+
+
+def _rehearse(recipe: Recipe, dataset: Dataset, device: str) -> int:
+    """Print the recipe, and as comments below it what it would cost, so that the output is a recipe."""
+    from trainer.rehearsal import rehearse, resolved
+
+    found = rehearse(recipe, dataset, device)
+    if _rank() == 0:
+        print(resolved(recipe))
+        print("\n".join(f"# {line}" for line in str(found).splitlines()))
     return 0
+
+
+def _train(recipe: Recipe, dataset: Dataset, device: str, args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from trainer.loop import train
+    from trainer.rehearsal import network_cost
+
+    def begin(training: Training) -> None:
+        method, count = recipe.objective.method, training.processes.count
+        where = training.processes.device if count == 1 else f"{count} processes"
+        print(f"{method} on {dataset.name}: {recipe.run.steps:,} steps of {recipe.run.batch} on {where}")
+        print(network_cost(training), flush=True)
+
+    with StopSignal() as stop:
+        checkpoint = train(
+            recipe,
+            dataset,
+            args.out,
+            resume=args.resume,
+            device=device,
+            stop=stop,
+            track=args.track,
+            command=shlex.join(["longjump", *sys.argv[1:]]),
+            begin=begin,
+            tell=lambda text: tqdm.write(text, file=sys.stdout),
+        )
+    stopped = stop() and checkpoint.name != f"step-{recipe.run.steps:08d}"
+    if _rank() == 0:
+        if stopped:
+            print("stopped; go on with the same command and --resume")
+        else:
+            best = args.out / "best"
+            print(f"done: {checkpoint}\nnext: longjump export {best if best.is_dir() else checkpoint} --out BUNDLE")
+    # As a shell has it, so that what follows a finished run does not follow this one.
+    return 128 + stop.received if stopped else 0
+
+
+def _check_required(args: argparse.Namespace) -> None:
+    if args.recipe is None:
+        raise ValueError("which recipe? longjump train RECIPE --data PATH --out DIR; --list shows those there are")
+    if args.data is None:
+        raise ValueError(f"on which data? longjump train {args.recipe} --data PATH, a data set folder or an npz file")
+    if args.out is None and not args.dry_run:
+        raise ValueError("into which folder? --out DIR, a new one (or --dry-run, which writes nothing)")
+
+
+def _rank() -> int:
+    """Number of this process among those that torchrun started; 0 alone."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def _first_reports(run: Callable[[], int]) -> int:
+    """Run, so that of an error on several processes one speaks: the first where all have it, as of a bad recipe."""
+    import torch
+
+    from trainer.processes import FailedElsewhere
+
+    try:
+        return run()
+    except FailedElsewhere:
+        time.sleep(SPEAKS)  # torchrun ends all others once one has ended
+        return 2
+    except (ValueError, OSError) as error:
+        if _rank() == 0:
+            raise
+        if not torch.distributed.is_initialized():
+            time.sleep(SPEAKS)
+        raise ValueError(f"process {_rank()}: {error}") from error
 
 
 def _count(text: str) -> int:
@@ -83,7 +198,10 @@ def _check_device(device: str) -> None:
 
 
 class StopSignal:
-    """True once SIGTERM or SIGINT came; a second SIGINT interrupts at once. Within `with`, in the main thread."""
+    """True once SIGTERM or SIGINT came; a second SIGINT interrupts at once. Within `with`, in the main thread.
+
+    Not under torchrun, which hands on the SIGINT that the terminal has already sent: there a second one says nothing.
+    """
 
     def __init__(self) -> None:
         self.received = 0
@@ -98,10 +216,13 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        again, self.received = self.received, number
         # os.write, because a handler may come in the middle of a print.
-        os.write(2, b"\nsaving after this step, then leaving; Ctrl-C again leaves at once\n")
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.write(2, b"\nsaving after this step, then leaving; Ctrl-C again leaves at once\n")
+        elif not again and _rank() == 0:
+            os.write(2, b"\nsaving after this step, then leaving\n")
 
     def __call__(self) -> bool:
         return self.received != 0

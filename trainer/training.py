@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import nullcontext
 from math import isfinite
 
@@ -13,8 +14,10 @@ from models.checkpoint import CheckpointConfig, build_for
 from trainer.augment import Augment
 from trainer.batches import Batches
 from trainer.data.dataset import Dataset
+from trainer.device import peak_flops
 from trainer.ema import PowerEMA, ema_name
 from trainer.optimiser import Optimisers
+from trainer.precision import allow_products
 from trainer.processes import Processes
 from trainer.progress import Meter
 from trainer.recipe import Recipe, Run
@@ -75,8 +78,16 @@ class Training:
             placement=recipe.data.placement,
         )
         self.batches = Batches(stream, objective, recipe.data.augment, settings.batch, z_shape(dataset), settings.seed)
-        self.loss: nn.Module = Loss(self.flow_map, objective, stream.null_label)
-        self.meter = Meter(settings.batch, processes)
+        allow_products(settings.precision)
+        self.alone = Loss(
+            self.flow_map,
+            objective,
+            stream.null_label,
+            precision=settings.precision,
+            compiled=settings.compiles(processes.device.type),
+        )
+        self.loss: nn.Module = self.alone
+        self.meter = Meter(settings.batch, processes, peak_flops(processes.device, settings.precision))
 
     def share(self) -> None:
         """Train together with the other processes, from the first one's weights, which must be loaded by now."""
@@ -85,16 +96,24 @@ class Training:
     def step(self, step: int) -> float:
         """Do step `step`, counted from 1, and return its learning rate. Raises Diverged."""
         settings = self.recipe.run
-        for shard, (batch, draws) in zip(self.shards, self.batches.draw(step, self.shards), strict=True):
-            torch.manual_seed(step_seed(settings.seed, step, shard.index))  # of dropout
+        pieces = self.batches.draw(step, self.shards)
+        for shard in self.shards:
+            with self.processes.together():  # ends before the loss, in which DDP may speak to the others
+                batch, draws = next(pieces)
+                torch.manual_seed(step_seed(settings.seed, step, shard.index))  # of dropout
             with nullcontext() if shard is self.shards[-1] else self.processes.apart(self.loss):
-                value, terms = self.loss(batch, draws, step)
-                check_finite(step, terms)
+                with self.processes.together():
+                    value, terms = self.loss(batch, draws, step)
+                    check_finite(step, terms)
                 (value / len(self.shards)).backward()
             self.meter.add(terms)
+            begun = time.monotonic()
+            self.meter.work(self.alone.flops(batch, draws, step))  # counts when the work is another than before
+            self.meter.pause(begun)
         rate = self.recipe.optimiser.rate(step, settings.steps)
         norm = self.optimisers.step(rate)
-        check_finite(step, {"gradient": norm})
+        with self.processes.alike():
+            check_finite(step, {"gradient": norm})
         self.meter.step(norm)
         for ema in self.emas:
             ema.update(self.flow_map, step)

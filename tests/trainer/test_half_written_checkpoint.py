@@ -76,7 +76,7 @@ def test_full_disk_leaves_a_half(
         patch.setattr(RunDirectory, "save", failing)
         with pytest.raises(OSError, match=r"step-00000005 could not be written .*No space left .*before it are intact"):
             train(tiny("points/meanflow", "run.steps=5"), dataset, out, resume=True)
-    assert sorted(file.name for file in out.iterdir()) == ["log.jsonl", "recipe.yaml", "step-00000003"]
+    assert sorted(file.name for file in out.iterdir()) == ["README.md", "log.jsonl", "recipe.yaml", "step-00000003"]
     assert weights(out / "step-00000003") == before
     assert train(tiny("points/meanflow", "run.steps=5"), dataset, out, resume=True).name == "step-00000005"
 
@@ -104,7 +104,7 @@ def test_refusing_kernel_is_a_traceback(
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith(f"longjump train: error: the checkpoint {out}/step-00000002 could not be written")
     assert "File too large" in said
-    assert sorted(file.name for file in out.iterdir()) == ["log.jsonl", "recipe.yaml"]
+    assert sorted(file.name for file in out.iterdir()) == ["README.md", "log.jsonl", "recipe.yaml"]
 
 
 def test_interrupt_leaves_a_half(tmp_path: Path, tiny: Tiny, points: Path, monkeypatch: pytest.MonkeyPatch) -> None:

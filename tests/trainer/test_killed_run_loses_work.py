@@ -113,6 +113,7 @@ def test_leftover_of_a_kill_stays(
     assert last_step(out) == 2
     train(recipe, dataset, out, resume=True)
     assert sorted(file.name for file in out.iterdir()) == [
+        "README.md",
         "log.jsonl",
         "recipe.yaml",
         "step-00000003",

@@ -91,7 +91,7 @@ def test_run_killed_before_its_first_checkpoint_is_stuck(
         patch.setattr(RunDirectory, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train(recipe, dataset, out)
-    assert {file.name for file in out.iterdir()} == {"recipe.yaml", "log.jsonl"}
+    assert {file.name for file in out.iterdir()} == {"README.md", "recipe.yaml", "log.jsonl"}
     assert weights(train(recipe, dataset, out, resume=True)) == weights(straight)
     assert log_of(out) == log_of(tmp_path / "straight")
 
