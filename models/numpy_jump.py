@@ -24,7 +24,7 @@ def numpy_jump(flow_map: FlowMap) -> Callable[[Floats, Floats, Floats, NDArray[n
         with torch.inference_mode():
             inputs = [torch.from_numpy(value).to(device) for value in (z, t, s, label)]
             scale = None if guidance is None else torch.tensor(guidance, device=device)  # may be a read-only view
-            moved = flow_map.jump(*inputs, scale)
+            moved = flow_map.jump(*inputs, guidance=scale)
         z_s: Floats = moved.cpu().numpy()
         return z_s
 
