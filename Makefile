@@ -56,6 +56,10 @@ test-slow: $(VENV)/.dev ## the slow tests: whole training runs, minutes each
 status: $(VENV)/.dev ## walk the whole road with every recipe and write docs/status.md from what came out (minutes)
 	@$(BIN)/python -m tests.road.status
 
+.PHONY: train-speed
+train-speed: $(VENV)/.dev ## measure a training step by each derivative backend beside flow matching, and write docs/training.md's table
+	@$(BIN)/python -m tests.speed.table $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## ruff (faults, format) and mypy (types)
 	@$(BIN)/ruff check --quiet $(PACKAGES) tests

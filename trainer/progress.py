@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from trainer.device import peak_memory
 from trainer.processes import Processes
 
 LINE = "{n_fmt}/{total_fmt} steps ({percentage:.0f}%), {rate_fmt}, {remaining} left{postfix}"
@@ -50,10 +51,15 @@ class Lines:
 
 
 class Meter:
-    """Means of the terms over all rows of all processes since the last reading, and samples per second."""
+    """Means of the terms over all rows of all processes since the last reading, and what they cost.
 
-    def __init__(self, batch: int, processes: Processes) -> None:
-        self.batch, self.processes = batch, processes
+    Args:
+        batch: samples of a step.
+        peak: floating-point operations a second that this process's device could do at best; None: unknown.
+    """
+
+    def __init__(self, batch: int, processes: Processes, peak: float | None = None) -> None:
+        self.batch, self.processes, self.peak = batch, processes, peak
         self.since = time.monotonic()
         self._start()
 
@@ -62,6 +68,7 @@ class Meter:
         self.sums: dict[str, list[Tensor]] = {}
         self.counts: dict[str, int] = {}
         self.norms: list[Tensor] = []
+        self.flops: float | None = 0.0
 
     def add(self, terms: dict[str, Tensor]) -> None:
         """Take in the raw terms of one piece of a batch, [rows] each."""
@@ -69,22 +76,36 @@ class Meter:
             self.sums.setdefault(name, []).append(rows.float().sum())
             self.counts[name] = self.counts.get(name, 0) + len(rows)
 
+    def work(self, flops: int | None) -> None:
+        """Take in the floating-point operations of one piece of a batch; None: unknown."""
+        self.flops = None if flops is None or self.flops is None else self.flops + flops
+
     def step(self, norm: Tensor) -> None:
         """Take in the norm of a step's gradient, which ends the step."""
         self.norms.append(norm)
         self.steps += 1
 
     def read(self) -> dict[str, Any]:
-        """Means by name, and `per_second`; starts anew. Every process reads at the same steps."""
+        """Means by name, and of this process `memory` (most bytes so far) and `mfu`; starts anew.
+
+        `mfu` is the share of the device's peak that the step's arithmetic makes use of, null where either is unknown.
+        `per_second` counts the samples of all processes. Every process reads at the same steps.
+        """
         now = time.monotonic()
-        sums = torch.stack([torch.stack(values).sum() for values in self.sums.values()])
-        counts = torch.tensor(list(self.counts.values()), dtype=sums.dtype, device=sums.device)
-        means = self.processes.sum(sums) / self.processes.sum(counts)
-        speed = self.steps * self.batch / (now - self.since)
+        sums = torch.stack([torch.stack(values).sum() for values in self.sums.values()]).tolist()
+        mine = {name: (value, self.counts[name]) for name, value in zip(self.sums, sums, strict=True)}
+        total: dict[str, tuple[float, int]] = {}  # a process whose rows are all of one kind lacks the others' terms
+        for part in self.processes.gather(mine):
+            for name, (value, count) in part.items():
+                value_before, count_before = total.get(name, (0.0, 0))
+                total[name] = value_before + value, count_before + count
+        seconds = now - self.since
         row = {
-            **dict(zip(self.sums, means.tolist(), strict=True)),
+            **{name: value / count for name, (value, count) in total.items() if count},
             "gradient": torch.stack(self.norms).mean().item(),
-            "per_second": round(speed, 1),
+            "per_second": round(self.steps * self.batch / seconds, 1),
+            "memory": peak_memory(self.processes.device),
+            "mfu": round(self.flops / (seconds * self.peak), 4) if self.flops and self.peak else None,
         }
         self.since = now
         self._start()

@@ -33,9 +33,11 @@ def test_term_is_not_logged(tmp_path: Path, tiny: Tiny, data_for: Data, name: st
     train(recipe, data_for(name), tmp_path / "run")
     rows = RunDirectory(tmp_path / "run", 1).rows()
     for row in rows:
-        assert set(row) == {"step", "lr", "loss", "gradient", "per_second"} | TERMS[name]
+        assert set(row) == {"step", "lr", "loss", "gradient", "per_second", "memory", "mfu"} | TERMS[name]
         assert row["lr"] == recipe.optimiser.rate(row["step"], recipe.run.steps)
         assert row["per_second"] > 0
+        assert row["memory"] > 2**20
+        assert 0 < row["mfu"]
 
 
 def test_weighted_loss_is_logged_as_raw(tmp_path: Path, tiny: Tiny, data_for: Data) -> None:

@@ -1,8 +1,8 @@
 """Forward-mode derivatives of a network in its inputs, with rules for the layers that torch differentiates wastefully.
 
 torch's rule of a product is d(x w) = dx w + x dw, and for a weight that has no tangent it fills dw with zeros and
-multiplies all the same: half as much arithmetic again for a whole network (torch 2.13). Of its attentions only the plain
-one has a rule, which takes many passes over the matrix of weights. What has no rule here keeps torch's.
+multiplies all the same: half as much arithmetic again for a whole network (torch 2.13). Of its attentions the plain one
+alone has a rule, which takes many passes over the matrix of weights. What has no rule here keeps torch's.
 """
 
 from __future__ import annotations
