@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from export.runtime.bundle import open_bundle
 from tests.road.walk import command, gaussian_data, walk
 from trainer.recipe import shipped
 
@@ -45,3 +46,14 @@ def test_images(recipe: str, facets: Path, tmp_path: Path) -> None:
     found = walk(recipe, facets, tmp_path, [*BRIEF, *TINY])
     assert found.reached == ["trained", "exported", "served"]
     assert set(found.served_bytes) == {"1", "2", "4"}
+
+
+def test_unet(facets: Path, tmp_path: Path) -> None:
+    """The other network for images: a switch and sizes; its graph gives a row the same bits in any batch."""
+    small = ["model.network=unet", "model.channels=8", "model.multipliers=[1, 2, 2]", "model.blocks=1"]
+    found = walk("facets/meanflow", facets, tmp_path, [*BRIEF, *small])
+    assert found.reached == ["trained", "exported", "served"]
+    assert set(found.served_bytes) == {"1", "2", "4"}
+    manifest = open_bundle(tmp_path / "bundle").manifest
+    assert manifest.provenance["architecture"]["network"] == "unet"
+    assert manifest.batch_invariant == {"fp32": True}
