@@ -57,6 +57,13 @@ class Convolution(nn.Module):
         return F.conv2d(x, weight, self.bias, self.stride, self.kernel // 2)
 
 
+def set_channels_last(module: nn.Module, on: bool) -> None:
+    """Let every convolution inside compute in channels-last memory format, or not."""
+    for part in module.modules():
+        if isinstance(part, Convolution):
+            part.channels_last = on
+
+
 class GroupNorm(nn.Module):
     """Group normalisation in groups of at least 4 channels, at most 32 of them (EDM's choice).
 

@@ -67,6 +67,7 @@ class Run(BaseModel):
     accumulate: PositiveInt = Field(1, description="pieces in which each process works through its share of a batch")
     precision: Precision = Field("fp32", description="of the forward pass with gradient; derivatives are always fp32")
     compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile; auto: on for CUDA devices")
+    channels_last: bool = Field(False, description="memory format of a unet's convolutions; slower on CPUs")
     seed: int = Field(0, ge=0, lt=2**32)
     ema: tuple[Horizon, ...] = Field(
         (0.05, 0.1), min_length=1, description="horizons, as shares of the run; the first is the default"
@@ -117,6 +118,8 @@ class Recipe(BaseModel):
     def _coherent(self) -> Recipe:
         if (self.kind == "points") != (self.model.network == "mlp"):
             raise ValueError(f"network {self.model.network} does not take data of kind {self.kind}")
+        if self.run.channels_last and self.model.network != "unet":
+            raise ValueError(f"run.channels_last is for convolutions, and network {self.model.network} has none")
         if self.data.augment.on and self.kind != "image":
             raise ValueError("data.augment is for images; set data.augment.probability to 0")
         return self

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from export.runtime.grids import flow_grid
 from models.checkpoint import CheckpointConfig, build_for
+from models.unet import set_channels_last
 from trainer.augment import Augment
 from trainer.batches import Batches
 from trainer.data.dataset import Dataset
@@ -67,6 +68,7 @@ class Training:
         )
         torch.manual_seed(settings.seed)
         self.flow_map = build_for(self.config).to(processes.device)
+        set_channels_last(self.flow_map, settings.channels_last)
         self.emas = [PowerEMA(self.flow_map, horizon) for horizon in settings.ema]
         self.optimisers = Optimisers(self.flow_map, recipe.optimiser)
         stream = Stream(

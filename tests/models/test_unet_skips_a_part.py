@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.dit import Attention
-from models.unet import Convolution, GroupNorm, UNet, default_multipliers
+from models.unet import Convolution, GroupNorm, UNet, default_multipliers, set_channels_last
 
 
 def unet(shape: tuple[int, int, int] = (1, 8, 8), std: float = 0.1, **settings: Any) -> UNet:
@@ -116,7 +116,6 @@ def test_group_norm_is_another(channels: int) -> None:
 def test_memory_format_changes_the_picture() -> None:
     net, z = unet(attention=4), torch.randn(3, 1, 8, 8)
     plain = ask(net, z)
-    for part in net.modules():
-        if isinstance(part, Convolution):
-            part.channels_last = True
+    set_channels_last(net, True)
+    assert all(part.channels_last for part in net.modules() if isinstance(part, Convolution))
     torch.testing.assert_close(ask(net, z), plain, atol=1e-5, rtol=1e-5)
