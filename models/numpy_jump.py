@@ -21,10 +21,12 @@ def numpy_jump(flow_map: FlowMap) -> Callable[[Floats, Floats, Floats, NDArray[n
     device = next(flow_map.parameters()).device
 
     def jump(z: Floats, t: Floats, s: Floats, label: NDArray[np.int64], guidance: Floats | None = None) -> Floats:
+        inputs = [z, t, s, label] if guidance is None else [z, t, s, label, guidance]
         with torch.inference_mode():
-            inputs = [torch.from_numpy(value).to(device) for value in (z, t, s, label)]
-            scale = None if guidance is None else torch.tensor(guidance, device=device)  # may be a read-only view
-            moved = flow_map.jump(*inputs, guidance=scale)
+            # Copies where an array is a read-only view, of which torch would warn.
+            moved = flow_map.jump(
+                *(torch.from_numpy(np.require(value, requirements="W")).to(device) for value in inputs)
+            )
         z_s: Floats = moved.cpu().numpy()
         return z_s
 
