@@ -146,7 +146,9 @@ def numbers_of(row: dict[str, Any]) -> dict[str, float]:
 def figures(row: dict[str, Any]) -> str:
     """A row of the log for people, without its score: step 580, lr 0.0015, ..."""
     return ", ".join(
-        f"{name.replace('per_second', 'samples per second')} {_number(value)}"
+        f"memory {value / 2**30:.2f} GiB"
+        if name == "memory"
+        else f"{name.replace('per_second', 'samples per second')} {_number(value)}"
         for name, value in row.items()
         if isinstance(value, int | float)
     )

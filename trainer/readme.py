@@ -42,7 +42,7 @@ def run_readme(
         "",
         "| here | what it is |",
         "|---|---|",
-        *(f"| `{name}` | {what} |" for name, what in FILES.items()),
+        *(f"| `{name}` | {what} |" for name, what in _files(out, best is not None)),
         "",
         *(["Started by:", "", f"    {command}", ""] if command else []),
         "To go on after an interruption, the same command with `--resume`: the steps since the last checkpoint are",
@@ -65,6 +65,16 @@ def run_readme(
             "",
         ]
     return "\n".join(lines)
+
+
+def _files(out: Path, best: bool) -> list[tuple[str, str]]:
+    """Those of FILES that this run has, or will have."""
+    there = {
+        "best": best,
+        "tensorboard/": (out / "tensorboard").is_dir(),
+        "wandb/, wandb-id": (out / "wandb-id").is_file(),
+    }
+    return [(name, what) for name, what in FILES.items() if there.get(name, True)]
 
 
 def _export(out: Path, best: bool) -> list[str]:

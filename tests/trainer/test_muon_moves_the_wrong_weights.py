@@ -54,7 +54,7 @@ def test_muon_misses_a_kernel() -> None:
     assert not any(torch.equal(before[name], value) for name, value in unet.named_parameters())
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("name", ["adamw", "radam", "muon"])
 def test_parameter_is_missed_or_moved_twice(dit: nn.Module, name: str) -> None:
     optimisers = Optimisers(dit, Optimiser(name=name))  # type: ignore[arg-type]
     everything = sorted(each for part in optimisers.parts for each in names(dit, part))
@@ -86,7 +86,7 @@ def test_rate_reaches_one_part_only(dit: nn.Module) -> None:
         assert {group["lr"] for part in optimisers.parts for group in part.param_groups} == {rate}
 
 
-def step_of(dit: nn.Module, scale: float, clip: float) -> tuple[Tensor, Tensor]:
+def step_of(dit: nn.Module, scale: float, clip: float | None) -> tuple[Tensor, Tensor]:
     """The norm that a step reports, and the gradient of one weight that the optimiser sees."""
     seen: list[Tensor] = []
     optimisers = Optimisers(dit, Optimiser(name="muon", clip=clip))
@@ -110,6 +110,20 @@ def test_gradient_is_clipped_in_the_log_or_not_at_all(dit: nn.Module) -> None:
     torch.testing.assert_close(clipped, gradient * 2.0 / norm, rtol=1e-4, atol=1e-7)
 
 
+def test_clipping_cannot_be_switched_off(dit: nn.Module) -> None:
+    """clip: null; the norm is still told."""
+    norm, gradient = step_of(dit, 100.0, None)
+    _, free = step_of(dit, 100.0, 1e9)
+    assert torch.equal(gradient, free)
+    assert norm > 100
+
+
+def test_radam_is_adamw(dit: nn.Module) -> None:
+    (only,) = Optimisers(dit, Optimiser(name="radam", weight_decay=0.1)).parts
+    assert isinstance(only, torch.optim.RAdam)
+    assert only.defaults["decoupled_weight_decay"]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_bad_gradient_moves_weights(dit: nn.Module, value: float) -> None:
     optimisers = Optimisers(dit, Optimiser(name="muon"))
@@ -121,7 +135,7 @@ def test_bad_gradient_moves_weights(dit: nn.Module, value: float) -> None:
     assert not optimisers.state()
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("name", ["adamw", "radam", "muon"])
 def test_state_comes_back_another(dit: nn.Module, name: str) -> None:
     settings = Optimiser(name=name)  # type: ignore[arg-type]
     optimisers = Optimisers(dit, settings)

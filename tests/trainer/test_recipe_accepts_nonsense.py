@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from trainer.objectives.parts.times import LogitNormal
-from trainer.recipe import Optimiser, Recipe, load_recipe, parse_recipe
+from trainer.recipe import Recipe, load_recipe, parse_recipe
 from trainer.recipes import SHIPPED, shipped
 from trainer.rundir import RunDirectory
 
@@ -226,20 +226,3 @@ def test_own_file_is_refused(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(MINIMAL))
     assert load_recipe(str(path), ["run.steps=5"]).run.steps == 5
     assert isinstance(load_recipe(str(path)), Recipe)
-
-
-def test_rate_leaves_its_schedule() -> None:
-    """Up in a line over the warm-up, level, down in a line over the last steps; 0 means none."""
-    optimiser = Optimiser(lr=0.8, warmup_steps=4, decay_steps=2)
-    rates = [optimiser.rate(step, 10) for step in range(1, 11)]
-    assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.4])
-    flat = Optimiser(lr=0.8, warmup_steps=0, decay_steps=0)
-    assert {flat.rate(step, 10) for step in range(1, 11)} == {0.8}
-
-
-def test_rate_is_zero_somewhere() -> None:
-    """Neither the first nor the last step may be wasted, even where warm-up and decay meet."""
-    optimiser = Optimiser(lr=1.0, warmup_steps=6, decay_steps=6)
-    rates = [optimiser.rate(step, 8) for step in range(1, 9)]
-    assert min(rates) > 0
-    assert max(rates) <= 1
