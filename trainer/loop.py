@@ -42,7 +42,7 @@ def train(
         out: the run directory; new or empty, unless `resume`.
         resume: go on from the newest checkpoint in `out`, or from the start where a run ended before its first one.
         device: a torch device.
-        stop: asked after every step; true means save and return.
+        stop: asked after every step on every process; true on one means that the first saves and all return.
         track: who watches, one of `trainer.track.TRACKERS`.
         command: what started this, for the run's README.
         begin: called on the first process before the first step.
