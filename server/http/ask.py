@@ -27,6 +27,10 @@ DRAWN_SEED_BITS = 32
 
 _MAX_QUERY_FIELDS = 64
 
+_WHOLE = frozenset(("steps", "min_steps", "max_steps", "seed", "seed_to", "n", "quality", "frame_ms"))
+_NUMBERS = frozenset(("guidance", "strength", "deadline_ms"))
+_WHOLE_NUMBER = re.compile(r"-?[0-9]+")
+
 _PLAIN = re.compile(rb"(?:[\w.-]+=[\w.-]*&){0,20}[\w.-]+=[\w.-]*")
 """A query of a few fields without escapes."""
 
@@ -227,6 +231,10 @@ def _validated(kind: type[Common], given: dict[str, Any], strict: bool, faults: 
         for name in sorted(given.keys() - known):
             faults.add(name, given[name])
         given = {name: value for name, value in given.items() if name in known}
+    if not strict and (odd := [name for name, value in given.items() if _misspelt(name, value)]):
+        for name in sorted(odd):
+            faults.add(name, given[name])
+        given = {name: value for name, value in given.items() if name not in odd}
     try:
         ask = kind.model_validate(given, strict=True) if strict else kind.model_validate_strings(given)
     except ValidationError as error:
@@ -237,6 +245,15 @@ def _validated(kind: type[Common], given: dict[str, Any], strict: bool, faults: 
         return _validated(kind, rest, strict, faults) if rest else {}
     values = vars(ask)
     return {name: values[name] for name in given}
+
+
+def _misspelt(name: str, value: str) -> bool:
+    """Whether a number is written as Python has it, and JSON has not: 1_000, +1, 1.0 for a whole number."""
+    if value.isdigit():
+        return False
+    if name in _WHOLE:
+        return _WHOLE_NUMBER.fullmatch(value) is None and value != "auto"
+    return name in _NUMBERS and ("_" in value or value != value.strip() or value.startswith("+"))
 
 
 def _steps(asked: Asked) -> int | Auto:

@@ -31,6 +31,7 @@ _READ = frozenset(
     (
         b"accept",
         b"cache-control",
+        b"content-encoding",
         b"content-type",
         b"content-length",
         b"if-none-match",
@@ -52,7 +53,10 @@ class Exchange:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
-        self.headers: dict[bytes, bytes] = {name: value for name, value in scope["headers"] if name in _READ}
+        self.headers: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            if name in _READ:  # several of one name are one list
+                self.headers[name] = self.headers[name] + b"," + value if name in self.headers else value
         self.caller: Caller = scope.get("caller") or _peer(scope)
         self.account: Account = scope.setdefault("account", Account())
         self.receive = receive
@@ -81,11 +85,28 @@ class Exchange:
             account=self.account,
         )
 
+    @property
+    def has_body(self) -> bool:
+        """Whether a body comes, by the head."""
+        return self.headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in self.headers
+
+    def check_coding(self) -> None:
+        """Problem (415) for a body that is compressed."""
+        coding = self.header(b"content-encoding")
+        if coding.strip().lower() not in ("", "identity"):
+            raise problem.encoded_body(coding)
+
+    def without_body(self) -> None:
+        """Problem (400) for a GET with a body: its fields would be ignored."""
+        if self.has_body:
+            raise problem.malformed("a GET takes its fields from the query and no body; leave it out, or send a POST")
+
     async def body(self, limit: int = MAX_BODY) -> bytes:
-        """The body; empty if there is none. Raises Problem (413) over `limit` bytes, Disconnected."""
-        length = self.headers.get(b"content-length")
-        if (length is None or length == b"0") and b"transfer-encoding" not in self.headers:
+        """The body; empty if there is none. Raises Problem (413 over `limit` bytes, 415), Disconnected."""
+        if not self.has_body:
             return b""
+        self.check_coding()
+        length = self.headers.get(b"content-length")
         if length is not None and int(length) > limit:
             raise problem.too_large(limit)
         parts = []

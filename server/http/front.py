@@ -72,6 +72,8 @@ class Protocol(HttpToolsProtocol):
         """Parse, and refuse a head that is too long."""
         self._moved = self.loop.time()
         self._pending += len(data)
+        if self.transport.is_closing():
+            return
         super().data_received(data)
         if self._pending > MAX_HEAD and not self.transport.is_closing():
             self._refuse(problem.head_too_large(MAX_HEAD))
@@ -86,6 +88,9 @@ class Protocol(HttpToolsProtocol):
         self._pending = 0
         self._headed = True
         self.scope[departure.KEY] = self._departures  # type: ignore[literal-required]
+        if (refused := self._misfit()) is not None:
+            self._refuse(refused)
+            raise _Refused
         super().on_headers_complete()
         if self.scope["method"] != "HEAD":  # whose replies are a head and nothing else
             self.cycle.transport = _Whole(self.transport)  # type: ignore[assignment]
@@ -133,7 +138,33 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that cannot be parsed."""
-        self._refuse(problem.malformed("this is not a valid HTTP/1.1 request"))
+        if self.transport.is_closing():  # answered
+            return
+        too_long = self._pending > MAX_HEAD
+        self._refuse(
+            problem.head_too_large(MAX_HEAD) if too_long else problem.malformed("this is not a valid HTTP/1.1 request")
+        )
+
+    def _misfit(self) -> Problem | None:
+        """What is wrong with a head that the parser lets pass, if something is."""
+        if len(self.url) >= MAX_HEAD:  # whole, because it came in one piece
+            return problem.head_too_large(MAX_HEAD)
+        hosts, coding, length = 0, b"", b"0"
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding":
+                coding += value
+            elif name == b"content-length":
+                length = value
+        if hosts != 1 and (hosts or self.parser.get_http_version() == "1.1"):  # RFC 9112, 3.2
+            return problem.malformed(f"a request has one Host header, and this one has {hosts}")
+        if coding and coding.lower() != b"chunked":
+            return problem.not_implemented("Transfer-Encoding", coding, "send the body plain or chunked")
+        if self.parser.should_upgrade() and (coding or int(length)):
+            # The parser takes what follows for another protocol's, so that the body would be lost.
+            return problem.not_implemented("Upgrade", b"", "a request with a body goes without it (curl: --http1.1)")
+        return None
 
     def _refuse(self, refused: Problem) -> None:
         """Answer and close the connection."""
@@ -144,6 +175,10 @@ class Protocol(HttpToolsProtocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+
+class _Refused(Exception):
+    """The head was answered; the parser need not go on."""
 
 
 class _Whole:

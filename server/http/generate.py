@@ -34,6 +34,8 @@ class Generate:
         sources: list[tuple[dict[str, Any], bool]] = [(query_fields(exchange.query), False)]
         if exchange.method == "POST":
             sources.append((json_fields(await exchange.json_body()), True))
+        else:
+            exchange.without_body()
         asked = read(Ask, sources, self._lines.models, self._max_images)
         fields = asked.fields
         if exchange.method != "POST" and "seed" not in fields and not asked.faults.names("seed"):

@@ -77,7 +77,11 @@ class Interpolate:
         """Answer with a grid, an animation, an array, or JSON."""
         if not self._lines.complete:
             raise problem.starting()
-        body = json_fields(await exchange.json_body()) if exchange.method == "POST" else {}
+        body: dict[str, Any] = {}
+        if exchange.method == "POST":
+            body = json_fields(await exchange.json_body())
+        else:
+            exchange.without_body()
         sources: list[Source] = [(query_fields(exchange.query), False), (body, True)]
         asked = read_path(sources, self._lines.models, self._max_images)
         plan = plan_path(asked, seeds_required=exchange.method != "POST")

@@ -73,6 +73,12 @@ def too_large(limit: int) -> Problem:
     return Problem(413, "body-too-large", "The body is too large", f"the body is over the limit of {limit} bytes")
 
 
+def not_implemented(header: str, value: bytes, right: str) -> Problem:
+    """501: a header that asks for what this server does not do."""
+    given = f" {value[:100].decode('latin-1')!r}" if value else ""
+    return Problem(501, "not-implemented", "The server does not do this", f"{header}{given} is not done here; {right}")
+
+
 def head_too_large(limit: int) -> Problem:
     """431: the request line and headers are over the limit."""
     detail = f"the request's line and headers are over the limit of {limit} bytes"
@@ -83,6 +89,12 @@ def too_slow(what: str, seconds: float) -> Problem:
     """408: the client did not send its request in time."""
     detail = f"the request's {what} was not here within {seconds:g} s of its first byte"
     return Problem(408, "request-too-slow", "The request came too slowly", detail)
+
+
+def encoded_body(coding: str) -> Problem:
+    """415: a body that is compressed."""
+    detail = f"the body has the Content-Encoding {coding[:100]!r}; send it as it is, without one"
+    return Problem(415, "unsupported-media-type", "The body is compressed", detail)
 
 
 def unsupported_type(content_type: str) -> Problem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Hashable
 from functools import lru_cache
 from typing import Any
@@ -27,6 +28,9 @@ MEDIA_TYPES: dict[Format, str] = {
 _CACHE: dict[Source, bytes] = {"cache": b"hit", "joined": b"joined", "run": b"miss"}
 
 _TIMING = b"queue;dur=%.3f, network;dur=%.3f, decode;dur=%.3f, encode;dur=%.3f, total;dur=%.3f"
+
+_TAG = re.compile(r'"[^"]*"')
+"""An entity tag, whose text may hold commas and stars."""
 
 CACHE_CONTROL = b"max-age=3600"
 """For GET. Not `public`: a shared cache must not give one key's answer to who has none. An hour and not a year: the
@@ -77,8 +81,12 @@ def etag(key: Hashable, model: Model) -> bytes:
 
 def matches(if_none_match: str, tag: bytes) -> bool:
     """Whether an If-None-Match header names `tag` (weak comparison, RFC 9110 13.1.2)."""
+    if not if_none_match:
+        return False
+    if if_none_match.strip() == "*":
+        return True
     mine = tag.decode().removeprefix("W/")
-    return any(part.strip().removeprefix("W/") in (mine, "*") for part in if_none_match.split(","))
+    return mine in _TAG.findall(if_none_match)
 
 
 def used(plan: Plan, answer: Answer) -> list[Header]:

@@ -79,6 +79,7 @@ class Uploads:
         media = exchange.header(b"content-type").partition(";")[0].strip().lower()
         if media not in (*MEDIA_TYPES, FORM):
             raise _unsupported(exchange.header(b"content-type"))
+        exchange.check_coding()
         limit = self._max_bytes + (_FORM_FIELDS if media == FORM else 0)
         size = 0
         try:

@@ -18,7 +18,7 @@ STRETCH = 10.0
 """A request is due this many times its own service time after its arrival. The larger, the more one-step requests
 pass those of many steps; the smaller, the nearer to first come, first served."""
 
-PRESSURE = 1.5
+PRESSURE = 2.0
 """Full ticks of rows that must wait before ticks are full ones; below, small ticks serve everyone sooner."""
 
 QUANTUM = 32

@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 
 from export.wrap import wrap
-from server.backend.dispatch import CancelStage
 from server.backend.line import Line, Setup
 from server.backend.lines import AlreadyLoading, Lines
 from server.backend.supervisor import Child, WorkerRefused, worker_command
-from server.jobs import Result, Stopped
+from server.jobs import CancelStage, Result, Stopped
 from server.schedule.admission import Bounds
 
 from .conftest import GRIDS, PATIENCE, alive, jump_graph, make_job

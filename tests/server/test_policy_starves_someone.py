@@ -247,8 +247,8 @@ def test_wide_rows_fit_into_a_tick() -> None:
 
 def test_ticks_are_small_until_work_piles_up() -> None:
     rows = [row(number, number) for number in range(20)]
-    assert len(pick(State(rows[:6], 4, Shares(), calm_rows=2), 0.0)) == 2
-    assert len(pick(State(rows[:7], 4, Shares(), calm_rows=2), 0.0)) == 4
+    assert len(pick(State(rows[:8], 4, Shares(), calm_rows=2), 0.0)) == 2
+    assert len(pick(State(rows[:9], 4, Shares(), calm_rows=2), 0.0)) == 4
     assert len(pick(State(rows[:6], 4, Shares()), 0.0)) == 4
 
 
