@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -67,7 +68,7 @@ def test_sigterm_loses_the_steps_since_the_last_save(tmp_path: Path, points: Pat
         process.send_signal(signal.SIGTERM)
         said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + signal.SIGTERM, said
-    assert "meanflow on points: 1000000 steps of 16" in said
+    assert "meanflow on points: 1,000,000 steps of 16" in said
     assert "saving after this step" in said
     assert f"{out}/step-" in said
     assert "--resume" in said
@@ -98,6 +99,90 @@ def test_kill_while_it_saves_leaves_nothing_that_loads(
     train(tiny("points/meanflow", f"run.steps={step + 2}"), open_dataset(points), out, resume=True)
     assert last_step(out) == step + 2
     assert not list(out.glob(".*"))
+
+
+SHORT = ["run.steps=40", "run.save_every=4", "run.log_every=3", "run.keep=2", "run.score=2", "run.sample_steps=[1]"]
+
+
+def killed_and_resumed(out: Path, words: list[str], rng: random.Random, kills: int) -> list[str]:
+    """Kill -9 a command again and again, half of the times as soon as it is seen saving, then let it end. Where."""
+    places = []
+    for number in range(kills):
+        resume = ["--resume"] if (out / "recipe.yaml").exists() else []
+        before = {folder.name for folder in out.glob("step-*")}
+        with started(*words, *resume) as process:
+            if number % 2:
+                # A new row of the log means that it trains; from there on any moment may come.
+                size = (out / "log.jsonl").stat().st_size if (out / "log.jsonl").exists() else 0
+                wait_until_or_end(process, lambda: _size(out / "log.jsonl") > size)  # noqa: B023
+                time.sleep(rng.random() * 0.4)
+            else:
+                wait_until_or_end(process, lambda: list(out.glob(".step-*")) or _names(out) - before)  # noqa: B023
+                time.sleep(rng.random() * 0.02)
+            process.kill()
+            process.communicate(timeout=PATIENCE)
+        places.append(", ".join(sorted(each.name for each in out.glob("*step-*"))))
+        for folder in out.glob("step-*"):
+            load_checkpoint(folder)
+    with started(*words, "--resume") as process:
+        said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+    return places
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _names(out: Path) -> set[str]:
+    return {folder.name for folder in out.glob("step-*")}
+
+
+def wait_until_or_end(process: subprocess.Popen[str], there: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while process.poll() is None and not there():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.001)
+
+
+def same_run(one: Path, other: Path, weights: Any) -> None:
+    """Byte for byte: weights, averages, the state to go on from, configs, the log but for the clock, the best."""
+    assert _names(one) == _names(other)
+    assert weights(one) == weights(other)
+    for folder in _names(one):
+        assert (one / folder / "config.json").read_bytes() == (other / folder / "config.json").read_bytes()
+    clock = ("per_second", "memory", "mfu")
+    logs = [
+        [{k: v for k, v in row.items() if k not in clock} for row in RunDirectory(out, 1).rows()]
+        for out in (one, other)
+    ]
+    assert logs[0] == logs[1]
+    assert os.readlink(one / "best") == os.readlink(other / "best")
+    assert not list(one.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kills"),
+    [
+        ("points/meanflow", 2),
+        pytest.param("points/meanflow", 12, marks=pytest.mark.slow),
+        pytest.param("facets/meanflow", 8, marks=pytest.mark.slow),
+        pytest.param("points/flow-matching", 6, marks=pytest.mark.slow),
+    ],
+)
+def test_kill_at_any_moment_changes_the_run(
+    tmp_path: Path, points: Path, grey: Path, tiny_command: Command, weights: Any, recipe: str, kills: int
+) -> None:
+    data = points if recipe.startswith("points") else grey
+    words = [*tiny_command(recipe, *SHORT), "--data", str(data), "--device", "cpu"]
+    with started(*words, "--out", str(tmp_path / "straight")) as process:
+        said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+    out = tmp_path / "killed"
+    seed = random.SystemRandom().randrange(10**6)
+    places = killed_and_resumed(out, [*words, "--out", str(out)], random.Random(seed), kills)
+    print(f"seed {seed}, killed at: {places}")
+    same_run(out, tmp_path / "straight", weights)
 
 
 @pytest.mark.usefixtures("plain_cards")
