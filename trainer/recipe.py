@@ -76,9 +76,18 @@ class Run(BaseModel):
     save_every: PositiveInt = 1000
     keep: PositiveInt = Field(2, description="newest checkpoints kept, beside the best one")
     score: int = Field(
-        0, ge=0, description="samples that each checkpoint is compared with held-out data by, to mark the best; 0: none"
+        0,
+        ge=0,
+        strict=True,
+        description="samples that each checkpoint is compared with held-out data by, to mark the best; 0: none",
     )
     sample_steps: tuple[PositiveInt, ...] = Field((1, 2, 4, 8), min_length=1, description="grids of the checkpoint")
+
+    @field_validator("compile", mode="before")
+    @classmethod
+    def _words_of_yaml(cls, value: object) -> object:
+        """YAML 1.1 reads on and off as true and false."""
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
     def compiles(self, device: str) -> bool:
         """Whether the network is compiled on a device of this type. On a CPU it takes a C++ compiler, and minutes."""
@@ -210,6 +219,10 @@ def _drop_settings_of_another(tree: dict[str, Any], key: str, given: set[str]) -
             del tree[name]
 
 
+ALSO_CALLED = {"learning_rate": "lr", "layers": "depth", "hidden": "width", "dim": "width", "max_steps": "steps"}
+"""Last parts of keys that people bring along from elsewhere -> ours, where the letters do not tell."""
+
+
 def _explain(item: Any, tree: dict[str, Any]) -> str:
     """One pydantic error as a clause that names the key, and for an unknown key the nearest right one."""
     path = _written(item["loc"], tree)
@@ -223,7 +236,8 @@ def _explain(item: Any, tree: dict[str, Any]) -> str:
         if where in keys:
             return f"{where}: no such key with the other settings of this recipe"
         # By the last part, which may stand in another group; among equals the key of the same group is the nearest.
-        near = difflib.get_close_matches(path[-1], {key.rpartition(".")[2] for key in keys}, 1, cutoff=0.5)
+        written = ALSO_CALLED.get(path[-1], path[-1])
+        near = difflib.get_close_matches(written, {key.rpartition(".")[2] for key in keys}, 1, cutoff=0.5)
         full = [key for key in keys if near and key.rpartition(".")[2] == near[0]]
         nearest = difflib.get_close_matches(where, full, 1, cutoff=0)
         return f"{where}: no such key" + (f"; did you mean {nearest[0]}?" if nearest else "")
@@ -231,6 +245,8 @@ def _explain(item: Any, tree: dict[str, Any]) -> str:
         context = item["ctx"]
         key = context["discriminator"].strip("'")
         return f"{where}.{key}: {context['tag']!r} is not one of {context['expected_tags']}"
+    if item["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{where}: a group of settings, such as {{a: 1, b: 2}}, not {item['input']!r}"
     if item["type"] == "missing":
         return f"{where}: required"
     message = item["msg"].removeprefix("Value error, ")

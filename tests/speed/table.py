@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 
 from models.build import DiTArchitecture, build
+from trainer.device import peak_memory
 from trainer.objectives.flow_matching import FlowMatching
 from trainer.objectives.meanflow import MeanFlow
 from trainer.objectives.parts.objective import Objective
@@ -72,7 +73,7 @@ def memory(name: str, rows: int) -> int:
     before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     for _ in range(2):
         step()
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return peak_memory(torch.device("cpu")) - before
 
 
 def measured_memory(name: str, rows: int, threads: int) -> int:

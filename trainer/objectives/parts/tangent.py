@@ -22,15 +22,16 @@ radians while t goes from 0 to 1."""
 class Derivative(BaseModel):
     """How du/dt is taken. All of it in float32 at least, by `Networks.exact`, whatever `run.precision` is.
 
-    `joint`: one forward-mode pass, whose value is the prediction and has the gradient. `forward`: the prediction, and
-    beside it a forward-mode pass without gradient; exact too, and the prediction may run in bfloat16. `difference`: the
+    `forward`: the prediction, and beside it a forward-mode pass without gradient; exact, and the prediction may be
+    compiled and run in bfloat16. `joint`: one forward-mode pass, whose value is the prediction and has the gradient;
+    exact too, with less arithmetic and more memory, since what is recorded includes the tangents. `difference`: the
     central difference of two more evaluations, for layers without a forward-mode derivative, or where memory is short.
     `one-sided`: the difference of one more evaluation and the prediction, the cheapest and the coarsest.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    backend: Literal["joint", "forward", "difference", "one-sided"] = "joint"
+    backend: Literal["joint", "forward", "difference", "one-sided"] = "forward"
 
     def __call__(
         self, networks: Networks, z: Tensor, t: Tensor, s: Tensor, condition: Condition, velocity: Tensor
@@ -111,7 +112,7 @@ def central_difference(u: Velocity, z: Tensor, t: Tensor, s: Tensor, condition: 
     """
     step = (3 * _roundoff(z)) ** (1 / 3) / SMOOTHNESS
     up, down = _offset_to_one_side(z, t, s)
-    fits = (t + step <= 1) & (t - step >= s)
+    fits = (t.double() + step <= 1) & (t.double() - step >= s.double())
     up, down = up.masked_fill(fits, step), down.masked_fill(fits, -step)
     return _difference(u, z, t, s, condition, velocity, up, down)
 

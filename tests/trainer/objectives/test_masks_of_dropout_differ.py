@@ -1,0 +1,60 @@
+"""A prediction and its derivative see the same dropout masks, by every backend: other masks are another network."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.build import UNetArchitecture, build
+from models.flow_map import FlowMap
+from trainer.objectives.parts.tangent import Derivative, total_derivative
+from trainer.objectives.parts.target import Condition, Networks
+
+BACKENDS = get_args(Derivative.model_fields["backend"].annotation)
+ROWS = 4
+
+
+@pytest.fixture
+def point() -> tuple[FlowMap, Tensor, Tensor, Tensor, Condition, Tensor]:
+    """A U-Net with much dropout, in training, in fp64."""
+    torch.manual_seed(0)
+    architecture = UNetArchitecture(channels=8, multipliers=(1, 2), blocks=1, head_width=8, dropout=0.3)
+    flow_map = build(architecture, (1, 4, 4), labels=2, span="any").double()
+    for weight in flow_map.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    z, velocity = torch.randn(2, ROWS, 1, 4, 4).unbind()
+    t = torch.tensor([0.9, 0.7, 0.5, 0.3])
+    return flow_map, z, t, t / 2, Condition(torch.zeros(ROWS, dtype=torch.long)), velocity
+
+
+def both(point, backend: str, dropout: bool) -> tuple[float, float, Tensor]:
+    """Errors of value and derivative against those of the masks that the state of seed 5 gives, and the next draw."""
+    flow_map, z, t, s, condition, velocity = point
+    networks = Networks(flow_map, flow_map, 2, dropout)
+    torch.manual_seed(5)
+    value, derivative = Derivative(backend=backend)(networks, z, t, s, condition, velocity)
+    after = torch.rand(1)
+    torch.manual_seed(5)
+    wanted = flow_map(z, t, s, *condition)
+    torch.manual_seed(5)
+    exact = total_derivative(flow_map, z, t, s, condition, velocity)
+    return (value - wanted).abs().max().item(), float((derivative - exact).norm() / exact.norm()), after
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_masks_differ(point, backend: str) -> None:
+    value, derivative, after = both(point, backend, dropout=True)
+    assert value < 1e-12
+    assert derivative < 1e-4
+    first = torch.rand(1, generator=torch.Generator().manual_seed(5))
+    assert not torch.equal(after, first)  # what is drawn next is drawn anew
+
+
+@pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "joint"])
+def test_unshared_masks_pass(point, backend: str) -> None:
+    """Negative control: told that there is no dropout, every backend but the joint pass draws anew."""
+    _, derivative, _ = both(point, backend, dropout=False)
+    assert derivative > 0.05
