@@ -18,7 +18,14 @@ SMALL = {
     "points": ["model.width=16", "model.depth=1", "run.batch=16"],
     "facets": ["model.width=16", "model.depth=1", "model.heads=2", "run.batch=8", "optimiser.warmup_steps=2"],
 }
-PER_RUN = ["run.steps=6", "run.save_every=3", "run.log_every=1", "optimiser.decay_steps=2", "run.sample_steps=[1, 2]", "run.score=0"]
+PER_RUN = [
+    "run.steps=6",
+    "run.save_every=3",
+    "run.log_every=1",
+    "optimiser.decay_steps=2",
+    "run.sample_steps=[1, 2]",
+    "run.score=0",
+]
 
 CREDITS = {"ash": {"title": "Trees", "creator": "A. Fraxinus", "licence": "CC0-1.0"}}
 

@@ -75,9 +75,9 @@ def test_kill_before_the_link_forgets_the_best(
     train(recipe, dataset, out, stop=stop_after(1))
     with monkeypatch.context() as patch:
         patch.setattr(RunDirectory, "mark_best", lambda self: None)
+        patch.setattr("trainer.rundir._remove", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(RunDirectory, "best", lambda self: None)
         with pytest.raises(KeyboardInterrupt):
-            patch.setattr("trainer.rundir._remove", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
-            patch.setattr(RunDirectory, "best", lambda self: None)
             train(recipe, dataset, out, resume=True)
     assert os.readlink(out / "best") == "step-00000001"
     assert {folder.name for folder in out.glob("step-*")} == {"step-00000001", "step-00000002"}

@@ -149,9 +149,8 @@ def test_full_device_is_a_traceback(
     words = [*tiny_command("points/meanflow"), "--data", str(points), "--out", str(tmp_path / "run")]
     assert longjump.main(["train", *words, "--device", "cpu"]) == 2
     said = capfd.readouterr().err.splitlines()[-1]
-    assert said.startswith(
-        "longjump train: error: cpu has too little memory for this; try a larger run.accumulate or a smaller run.batch (CUDA"
-    )
+    refusal = "longjump train: error: cpu has too little memory for this; try a larger run.accumulate or a smaller "
+    assert said.startswith(refusal + "run.batch (CUDA")
     assert [folder.name for folder in (tmp_path / "run").glob("*step-*")] == ["step-00000003"]
 
 

@@ -1,4 +1,4 @@
-"""The score of a checkpoint grows with what is wrong with its samples, and is that of data from its own law otherwise."""
+"""The score of a checkpoint grows with what is wrong with its samples; samples of the law itself score the floor."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_distance_is_not_that_of_the_definition() -> None:
     ("x", "y"), [([[0.0]], [[0.0, 1.0]]), (np.zeros((0, 1)), [[0.0]]), ([[np.nan]], [[0.0]]), ([[0.0]], [[np.inf]])]
 )
 def test_nonsense_has_a_distance(x: Any, y: Any) -> None:
-    with pytest.raises(ValueError, match="shape|finite"):
+    with pytest.raises(ValueError, match=r"shape|finite"):
         energy_distance(x, y)
 
 
