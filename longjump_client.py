@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, Literal, NotRequired, Self, TypedDict, Unpack
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 __all__ = ["Busy", "Client", "Image", "Options", "Recipe", "ServerError", "Settings"]
@@ -48,6 +48,8 @@ class Recipe(TypedDict):
     label: int | str | None
     steps: int
     guidance: float
+    bitwise: NotRequired[bool]
+    """There where it was asked for and makes a difference."""
 
 
 class Settings(TypedDict, total=False):
@@ -67,6 +69,8 @@ class Settings(TypedDict, total=False):
     deadline_ms: int | None
     priority: Literal["interactive", "batch"] | None
     on_disconnect: Literal["cancel", "finish"] | None
+    bitwise: bool | None
+    """The same bytes whatever else is in the batch, of a model that does not promise it."""
 
 
 class Options(Settings, total=False):
@@ -116,6 +120,8 @@ class Image:
     """Where the server's time went: queue, network, decode, encode."""
     last: bool = True
     """Of a stream: whether this is the final image."""
+    bitwise: bool = False
+    """Whether the server filled batches up so that the bytes do not depend on them; see `Settings`."""
 
     def save(self, path: str | Path) -> None:
         """Write the bytes to a file."""
@@ -123,13 +129,14 @@ class Image:
 
     def recipe(self) -> Recipe:
         """The fields that ask for this image again."""
-        return {
+        recipe: Recipe = {
             "model": self.model,
             "seed": self.seed,
             "label": self.label,
             "steps": self.steps,
             "guidance": self.guidance,
         }
+        return {**recipe, "bitwise": True} if self.bitwise else recipe
 
 
 class Client:
@@ -187,6 +194,7 @@ class Client:
                 seed=one["seed"],
                 label=one["label"],
                 label_name=one["label_name"],
+                bitwise=document.get("bitwise", False),
                 **shared,
             )
             for one in document["images"]
@@ -267,6 +275,7 @@ class Client:
             steps=int(headers["longjump-steps"]),
             guidance=float(headers["longjump-guidance"]),
             fingerprint=headers["longjump-fingerprint"],
+            bitwise="longjump-bitwise" in headers,
             seconds=_seconds(headers.get("server-timing", "")),
         )
 
@@ -401,6 +410,7 @@ def _shown(data: Mapping[str, Any]) -> Image:
         label=data.get("label"),
         label_name=data.get("label_name", ""),
         seconds=data.get("stages", {}),
+        bitwise=data.get("bitwise", False),
         **{name: data[name] for name in ("media_type", "model", "seed", "steps", "guidance", "fingerprint", "last")},
     )
 

@@ -44,13 +44,20 @@ class Path:
     """None as in Job: drawn from the seed."""
 
 
-def rows_per_step(n: int, label: int | None, path: Path | None) -> int:
+PINNED_ROWS = 16
+"""Rows of a network evaluation with `bitwise` rows on an engine whose bits depend on how many there are. The same on
+every server, so that the same request gives the same bytes everywhere."""
+
+
+def rows_per_step(n: int, label: int | None, path: Path | None, bitwise: bool = False) -> int:
     """Rows of one network evaluation that one step of n samples takes: two for a sample between two labels.
 
-    Ends whose labels are drawn from their seeds count as two labels: only the worker draws.
+    Ends whose labels are drawn from their seeds count as two labels: only the worker draws. `bitwise` ones count what
+    fills their evaluations up.
     """
     one_label = path is None or (path.label == label and label is not None)
-    return n * (1 if one_label else 2)
+    rows = n * (1 if one_label else 2)
+    return -(-rows // PINNED_ROWS) * PINNED_ROWS if bitwise else rows
 
 
 @dataclass(frozen=True)
@@ -85,13 +92,15 @@ class Job:
     """Send a Part after every step but the last. Only with n = 1."""
     frame_ms: int = 100
     """Milliseconds that each frame of an `animation` shows."""
+    bitwise: bool = False
+    """Evaluate and decode its rows so that their bits do not depend on their company, though those of the engine do."""
     vary: Vary | None = None
     path: Path | None = None
 
     @cached_property
     def rows_per_step(self) -> int:
         """Rows of one network evaluation that one step of all samples takes."""
-        return rows_per_step(self.n, self.label, self.path)
+        return rows_per_step(self.n, self.label, self.path, self.bitwise)
 
     @cached_property
     def row_steps(self) -> int:

@@ -20,7 +20,7 @@ then
     cancelled  id, stage: "waiting" for its first tick, "running", or "encoding"
     pong     sent between two ticks, so it proves that the thread of the device lives; written: how many replies and
              parts had their turn so far, writing: whether there are more, so that a stuck encoder shows
-each of which has "ticks": [[rows, seconds], ...], the ticks whose cost has become known since the frame before.
+each of which has "ticks": [[rows, seconds, padding], ...], those whose cost has become known since the frame before.
 """
 
 from __future__ import annotations

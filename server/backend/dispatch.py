@@ -20,8 +20,8 @@ MAX_DEATHS = 3
 HEAR_SECONDS = 0.001
 """After a worker's reply has gone on its way, what came with it is looked at: ticks and what they cost."""
 
-Ticked = Callable[[int, float], None]
-"""Called with (rows, seconds) of every tick."""
+Ticked = Callable[[int, float, int], None]
+"""Called with (rows, seconds, padding) of every tick."""
 
 Cancelled = Callable[[CancelStage], None]
 
@@ -64,7 +64,7 @@ class Dispatch:
         self,
         queue: Queue,
         costs: Costs,
-        ticked: Ticked = lambda rows, seconds: None,
+        ticked: Ticked = lambda rows, seconds, padding: None,
         cancelled: Cancelled = lambda stage: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,7 +73,7 @@ class Dispatch:
         """Refined by every tick that a worker tells of."""
         self._ticked = ticked
         self._cancelled = cancelled
-        self._unheard: list[tuple[int, float]] = []
+        self._unheard: list[tuple[int, float, int]] = []
         """Ticks that were told of and not looked at yet."""
         self._clock = clock
         self._waiters: dict[int, _Waiter] = {}
@@ -201,9 +201,9 @@ class Dispatch:
     def hear(self) -> None:
         """Look at the ticks that workers told of, before the costs or their count are shown to somebody."""
         ticks, self._unheard = self._unheard, []
-        for rows, seconds in ticks:
-            self._ticked(rows, seconds)
-            self.costs.observe(rows, seconds)
+        for rows, seconds, padding in ticks:
+            self._ticked(rows, seconds, padding)
+            self.costs.observe(rows + padding, seconds)
 
     def _feed(self) -> None:
         """Send jobs, first in order first, while there is a worker for the first one."""

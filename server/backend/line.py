@@ -21,8 +21,8 @@ from server.schedule.costs import Costs
 class Observer(Protocol):
     """Who counts what happens to workers."""
 
-    def ticked(self, rows: int, seconds: float) -> None:
-        """A worker ran a tick."""
+    def ticked(self, rows: int, seconds: float, padding: int) -> None:
+        """A worker ran a tick of `rows` rows, and `padding` more for nobody."""
 
     def restarted(self, model: str) -> None:
         """A worker of a bundle died and is being replaced."""

@@ -73,6 +73,11 @@ class Common(BaseModel):
     priority: Priority | None = Field(
         None, description="`batch` yields to `interactive` ones, and may wait longer. Default: interactive."
     )
+    bitwise: bool | None = Field(
+        None,
+        description="The same bytes whatever else is in the batch, of a model that does not promise it (see "
+        "batch_invariant in /v1/models): its rows are evaluated in batches filled up to a fixed size. Default: false.",
+    )
     on_disconnect: Literal["cancel", "finish"] | None = Field(
         None,
         description="When the client leaves: `cancel` drops the work, `finish` does it for the cache (needs a seed). "
@@ -161,7 +166,8 @@ def settle(asked: Asked) -> Plan:
         faults.add("guidance", fields["guidance"])
     if faults.found:
         raise problem.invalid(faults.found)
-    return Plan(model, seed, n, label, steps, guidance, format, quality=quality, drawn_seed=drawn_seed)
+    bitwise = fields.get("bitwise", False) and not model.deterministic
+    return Plan(model, seed, n, label, steps, guidance, format, quality=quality, drawn_seed=drawn_seed, bitwise=bitwise)
 
 
 def find_label(asked: Asked, field: str) -> int | None:

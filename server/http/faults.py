@@ -122,6 +122,7 @@ class Faults:
                 {"exclusive_min": 0, "max": MAX_DEADLINE_MS},
             ),
             "priority": Right("one of interactive, batch", ["interactive", "batch"]),
+            "bitwise": Right("true or false", [True, False]),
             "stream": Right("one of first, every", ["first", "every"]),
             "on_disconnect": Right("one of cancel, finish", ["cancel", "finish"]),
         }

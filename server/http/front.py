@@ -169,9 +169,10 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, refused: Problem) -> None:
         """Answer and close the connection."""
         body = refused.body()
+        milliseconds = 1000 * (self.loop.time() - (self._moved if self._begun is None else self._begun))
         head = (
             f"HTTP/1.1 {refused.status} {HTTPStatus(refused.status).phrase}\r\ncontent-type: {problem.MEDIA_TYPE}\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            f"content-length: {len(body)}\r\nserver-timing: total;dur={milliseconds:.3f}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
         self.transport.close()

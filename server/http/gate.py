@@ -43,6 +43,7 @@ ADMIN = "/admin/"
 
 EXPOSED = (
     "etag",
+    "longjump-bitwise",
     "longjump-cache",
     "longjump-fingerprint",
     "longjump-guidance",

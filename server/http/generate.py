@@ -65,7 +65,7 @@ async def give(exchange: Exchange, desk: Desk, plan: Plan, visit: Visit) -> None
     caching = [NO_STORE]
     # What `auto` gives is another image at another time.
     if exchange.method != "POST" and not isinstance(plan.steps, Auto) and not visit.no_store:
-        tag = reply.etag(plan.key(plan.steps), plan.model)
+        tag = reply.etag(plan.key(plan.steps), plan.deterministic)
         caching = [(b"etag", tag), (b"cache-control", reply.CACHE_CONTROL), VARY]
         if reply.matches(exchange.header(b"if-none-match"), tag):
             exchange.account.model, exchange.account.steps = plan.model.name, plan.steps

@@ -22,7 +22,7 @@ from server.http.models import find_model
 from server.http.plan import Plan
 from server.http.problem import Problem
 
-OURS = ("n", "seed", "steps", "min_steps", "max_steps", "guidance", "deadline_ms", "priority")
+OURS = ("n", "seed", "steps", "min_steps", "max_steps", "guidance", "deadline_ms", "priority", "bitwise")
 """Fields that mean the same here and at /generate."""
 
 

@@ -56,6 +56,7 @@ _HEADERS = {
     "Longjump-Label-Name": "of one image: its label's name, percent-encoded",
     "Longjump-Steps": "network evaluations per image",
     "Longjump-Guidance": "the guidance scale used",
+    "Longjump-Bitwise": "true where `bitwise` was asked for and made a difference",
     "Longjump-Strength": "of /variations: how far the picture went towards noise",
     "Longjump-Seed-To": "of /interpolate: the seed of the last image",
     "Longjump-Fingerprint": "with this and all of the above, the same bytes again",

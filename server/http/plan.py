@@ -46,6 +46,8 @@ class Plan:
     """1 to 100 for jpeg and webp; None: the format's default."""
     drawn_seed: bool = False
     """The server drew the seed, so that nobody can ask for the same again: no cache, no joining."""
+    bitwise: bool = False
+    """The bytes shall not depend on the company, though the model's do; False where they do not anyway."""
     vary: Vary | None = None
     path: Path | None = None
     frame_ms: int = 100
@@ -58,13 +60,18 @@ class Plan:
         """
         vary = self.vary and (self.vary.strength, hashlib.blake2b(self.vary.image, digest_size=16).digest())
         path = self.path and (self.path.seed, self.path.label)
-        made = (self.seed, self.n, self.label, steps, self.guidance, vary, path)
+        made = (self.seed, self.n, self.label, steps, self.guidance, vary, path, self.bitwise)
         return (self.model.fingerprint, *made, self.format, self.layout, self.quality, self.frame_ms)
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the same request always gives the same bytes."""
+        return self.bitwise or self.model.deterministic
 
     @property
     def rows_per_step(self) -> int:
         """Rows of one network evaluation that one step of all samples takes."""
-        return rows_per_step(self.n, self.label, self.path)
+        return rows_per_step(self.n, self.label, self.path, self.bitwise)
 
     def job(
         self, job_id: int, visit: Visit, steps: int, due: float, deadline: float, *, every_step: bool = False
@@ -87,6 +94,7 @@ class Plan:
             self.quality,
             every_step,
             self.frame_ms,
+            self.bitwise,
             self.vary,
             self.path,
         )

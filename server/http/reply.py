@@ -70,13 +70,13 @@ def _weights(accept: str) -> dict[str, float]:
     return weights
 
 
-def etag(key: Hashable, model: Model) -> bytes:
+def etag(key: Hashable, deterministic: bool) -> bytes:
     """The ETag of the answer with this `Plan.key`, known before the work.
 
-    Weak where the bits of a row depend on its batch.
+    Weak where the bits of the answer depend on its company.
     """
     strong = f'"{hashlib.blake2b(repr(key).encode(), digest_size=16).hexdigest()}"'
-    return (strong if model.deterministic else f"W/{strong}").encode()
+    return (strong if deterministic else f"W/{strong}").encode()
 
 
 def matches(if_none_match: str, tag: bytes) -> bool:
@@ -101,6 +101,8 @@ def used(plan: Plan, answer: Answer) -> list[Header]:
         (b"longjump-fingerprint", model.fingerprint.encode()),
         (b"longjump-cache", _CACHE[answer.source]),
     ]
+    if plan.bitwise:
+        headers.append((b"longjump-bitwise", b"true"))
     if plan.vary is not None:
         headers.append((b"longjump-strength", f"{plan.vary.strength:.15g}".encode()))
     if plan.path is not None:
@@ -144,6 +146,7 @@ def about(plan: Plan, steps: int) -> dict[str, Any]:
     strength = {} if plan.vary is None else {"strength": plan.vary.strength}
     return {
         **strength,
+        **({"bitwise": True} if plan.bitwise else {}),
         "model": plan.model.name,
         "steps": steps,
         "guidance": _guidance(plan),

@@ -25,7 +25,7 @@ SAFETY = 0.9
 """Share of a deadline within which a request is planned to be done; the rest is for decoding, encoding, the way to the
 client, and what no cost model knows."""
 
-WAIT_SHARE = 0.45
+WAIT_SHARE = 0.4
 """Share of a deadline that a request may wait before it starts, the same for all and well below SAFETY: short requests
 could otherwise fill the server so far that no longer one fits, and those that just fit are passed by later arrivals."""
 

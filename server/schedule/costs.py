@@ -34,7 +34,7 @@ FIRST = 3
 TRUSTED = 10
 """Ticks that a curve read from a file counts as: enough to serve by, few enough to be overruled soon."""
 
-KNEE_TOLERANCE = 0.05
+KNEE_TOLERANCE = 0.08
 """Throughput given up at the knee, as a share of the best, for shorter ticks."""
 
 CALM_TOLERANCE = 0.15

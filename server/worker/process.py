@@ -66,7 +66,7 @@ class Worker:
         self._sending = threading.Lock()
         # A deque, because one thread adds while another takes out. Told with replies, so it needs a bound: clients may
         # all go away before theirs.
-        self._tick_log: deque[tuple[int, float]] = deque(maxlen=MAX_TICK_LOG)
+        self._tick_log: deque[tuple[int, float, int]] = deque(maxlen=MAX_TICK_LOG)
 
     def run(self) -> None:
         """Serve until the other end closes the socket."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from export.runtime.engines import Engine
 from export.runtime.sampler import advance, heading
-from server.jobs import Job
+from server.jobs import PINNED_ROWS, Job
 from server.schedule.costs import Costs
 from server.schedule.policy import Row, Shares, State, pick
 from server.worker.request import Request
@@ -66,9 +66,10 @@ class Tick:
     expired: list[Job] = field(default_factory=list)
     """Dropped unrun: their deadline passed before their first tick."""
     parts: list[Seen] = field(default_factory=list)
-    costs: list[tuple[int, float]] = field(default_factory=list)
-    """(rows, seconds) of ticks, this one or earlier, whose whole cost is now known: from a tick's start to the next
-    one's while there was work, so that what happens between ticks is counted too."""
+    costs: list[tuple[int, float, int]] = field(default_factory=list)
+    """(rows, seconds, padding) of ticks, this one or earlier, whose whole cost is now known: from a tick's start to the
+    next one's while there was work, so that what happens between ticks is counted too. `padding` rows more were
+    evaluated for nobody."""
 
 
 class Ticks:
@@ -89,8 +90,10 @@ class Ticks:
         self._unrun: dict[int, float] = {}  # the deadlines of requests that have had no tick
         self._count = 0
         self._knee, self._calm = costs.knee, costs.calm_rows
-        self._last: tuple[int, float, float] | None = None  # rows, start, end of a tick that another is to follow
-        self._settled: list[tuple[int, float]] = []
+        # Rows, start, end, padding of a tick that another is to follow.
+        self._last: tuple[int, float, float, int] | None = None
+        self._settled: list[tuple[int, float, int]] = []
+        self._padding = 0
 
     def __len__(self) -> int:
         """Unfinished rows."""
@@ -135,6 +138,7 @@ class Ticks:
         self._settle(start)
         max_rows, calm_rows = self._sizes()
         picked = pick(State(self._rows.values(), max_rows, self._shares, calm_rows), start)
+        self._padding = 0
         failed: list[tuple[Job, Exception]] = []
         by_request: dict[int, list[Row]] = {}
         for row in picked:
@@ -163,7 +167,7 @@ class Ticks:
         finished = [done for rows, z in ended for done in self._arrive(rows, z)]
         width = sum([row.width for row in picked])
         if not failed:
-            self._last = (width, start, now)
+            self._last = (width, start, now, self._padding)
             if not self._rows:
                 self._settle(now)
         return Tick(width, now - start, finished, failed, expired, seen, self._take_settled())
@@ -171,6 +175,8 @@ class Ticks:
     def _sizes(self) -> tuple[int, int | None]:
         """Rows that the next tick takes at most, and those that it takes at most while little waits."""
         self._count += 1
+        if any(request.job.bitwise for request in self._requests.values()):
+            return max(self._knee, PINNED_ROWS), None  # what is not taken would be filled up
         if self._count % KNEE_TICKS == 0 or self._count < KNEE_TICKS:
             self._knee, self._calm = self._costs.knee, self._costs.calm_rows
         if self._count % EXPLORING_TICKS == 0:
@@ -230,9 +236,11 @@ class Ticks:
             places += [i] * len(own)
         guidance = np.array(scales, dtype=np.float32) if self._with_guidance else None
         label = np.array(labels, dtype=np.int64)
-        if len(places) == len(rows):
+        pinned = any(request.job.bitwise for request in requests)
+        if len(places) == len(rows) and not pinned:
             return self._engine.jump(z, t, s, label, guidance)
-        both = self._engine.jump(z[places], t[places], s[places], label, guidance)
+        jump = self._pinned if pinned else self._engine.jump
+        both = jump(z[places], t[places], s[places], label, guidance)
         jumped = np.empty_like(z)
         first = 0
         for i, row in enumerate(rows):
@@ -241,6 +249,24 @@ class Ticks:
                 weight = np.float32(requests[i].weight(row.sample))
                 jumped[i] = (np.float32(1.0) - weight) * both[first] + weight * both[first + 1]
             first += row.width
+        return jumped
+
+    def _pinned(
+        self,
+        z: NDArray[np.float32],
+        t: NDArray[np.float32],
+        s: NDArray[np.float32],
+        label: NDArray[np.int64],
+        guidance: NDArray[np.float32] | None,
+    ) -> NDArray[np.float32]:
+        """The jump of rows in evaluations of PINNED_ROWS rows each, the last one filled up with its own last row."""
+        jumped = np.empty_like(z)
+        for first in range(0, len(z), PINNED_ROWS):
+            last = min(len(z), first + PINNED_ROWS)
+            self._padding += first + PINNED_ROWS - last
+            part = np.minimum(np.arange(first, first + PINNED_ROWS), last - 1)
+            scale = None if guidance is None else guidance[part]
+            jumped[first:last] = self._engine.jump(z[part], t[part], s[part], label[part], scale)[: last - first]
         return jumped
 
     def _arrive(self, rows: Sequence[Row], z: NDArray[np.float32]) -> list[Finished]:
@@ -270,11 +296,11 @@ class Ticks:
     def _settle(self, until: float) -> None:
         """The last tick, if its cost is still open, lasted until then."""
         if self._last is not None:
-            rows, start, _ = self._last
+            rows, start, _, padding = self._last
             self._last = None
-            self._costs.observe(rows, until - start)
-            self._settled.append((rows, until - start))
+            self._costs.observe(rows + padding, until - start)
+            self._settled.append((rows, until - start, padding))
 
-    def _take_settled(self) -> list[tuple[int, float]]:
+    def _take_settled(self) -> list[tuple[int, float, int]]:
         settled, self._settled = self._settled, []
         return settled

@@ -87,7 +87,7 @@ class Writers:
             return
         start = time.monotonic()
         try:
-            shown: Sequence[NDArray[np.generic] | Exception] = decode(self._engine, [done.z for done in finished])
+            shown: Sequence[NDArray[np.generic] | Exception] = self._shown(finished)
         except Exception as error:
             # Once more, one by one, so that only those fail that cannot be decoded by themselves.
             shown = [self._decoded(done, error if len(finished) == 1 else None) for done in finished]
@@ -95,11 +95,22 @@ class Writers:
         for done, pictures in zip(finished, shown, strict=True):
             self._finish(done, pictures, seconds)
 
+    def _shown(self, finished: Sequence[Finished]) -> list[NDArray[np.generic]]:
+        """What requests show, decoded together; the samples of `bitwise` ones each alone."""
+        if not any(done.job.bitwise for done in finished):
+            return decode(self._engine, [done.z for done in finished])
+        return [
+            np.concatenate([decode(self._engine, [sample])[0] for sample in done.z[:, None]])
+            if done.job.bitwise
+            else decode(self._engine, [done.z])[0]
+            for done in finished
+        ]
+
     def _decoded(self, done: Finished, known: Exception | None) -> NDArray[np.generic] | Exception:
         if known is not None:
             return known
         try:
-            return decode(self._engine, [done.z])[0]
+            return self._shown([done])[0]
         except Exception as error:
             return error
 

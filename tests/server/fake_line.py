@@ -85,7 +85,10 @@ class FakeLines:
 
     def __init__(self, line: FakeLine) -> None:
         self.line = line
-        self.models = [line.model]
+
+    @property
+    def models(self) -> list[Model]:
+        return [self.line.model]
 
     def find(self, model: Model) -> FakeLine:
         return self.line

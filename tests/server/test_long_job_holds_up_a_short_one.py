@@ -65,13 +65,13 @@ def test_ticks_make_the_room() -> None:
     async def scenario() -> None:
         jobs = dispatch()
         told = []
-        jobs._ticked = lambda rows, seconds: told.append((rows, seconds))
+        jobs._ticked = lambda rows, seconds, padding: told.append((rows, seconds))
         wire = Wire(jobs)
         for number in range(1, ROOM + 5):
             await jobs.submit(make_job(number))
         assert len(wire.jobs) == ROOM
         for _ in range(50):
-            wire.answer("pong", ticks=[[2, 0.002]])  # no gain in a second row
+            wire.answer("pong", ticks=[[2, 0.002, 0]])  # no gain in a second row
         jobs.hear()
         assert jobs.costs.knee == 1
         for number in range(1, ROOM - ROOM_TICKS + 1):

@@ -32,7 +32,7 @@ def test_ticks_go_on_while_a_reply_is_encoded(images: Path, monkeypatch: pytest.
         assert encoding.wait(PATIENCE)
         end.send(job(2, 4), job(3, 2), job(4))
         ticks: list[list[float]] = []
-        while sum(int(rows) for rows, _ in ticks) < 2 + 4 + 2 + 1:
+        while sum(int(rows) for rows, *_ in ticks) < 2 + 4 + 2 + 1:
             end.tell(op="ping")
             header, _ = end.receive()
             assert header["op"] == "pong", "nothing leaves before the reply that is encoded"

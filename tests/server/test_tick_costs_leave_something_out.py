@@ -47,10 +47,10 @@ def test_time_between_ticks_is_counted_while_there_is_work(images: Path) -> None
     ticks.add(job(1, 2))
     assert ticks.run().costs == [], "not known before the next tick begins"
     engine.now += 0.25
-    assert ticks.run().costs == [(1, 1.25), (1, 1.0)], "the second has no work behind it"
+    assert ticks.run().costs == [(1, 1.25, 0), (1, 1.0, 0)], "the second has no work behind it"
     engine.now += 100.0
     ticks.add(job(2))
-    assert ticks.run().costs == [(1, 1.0)], "nobody's wait between requests is a cost"
+    assert ticks.run().costs == [(1, 1.0, 0)], "nobody's wait between requests is a cost"
 
 
 def test_cancelled_work_does_not_leave_a_tick_open(images: Path) -> None:
@@ -61,7 +61,7 @@ def test_cancelled_work_does_not_leave_a_tick_open(images: Path) -> None:
     ticks.cancel(1)
     engine.now += 100.0
     ticks.add(job(2))
-    assert ticks.run().costs == [(1, 1.0), (1, 1.0)]
+    assert ticks.run().costs == [(1, 1.0, 0), (1, 1.0, 0)]
 
 
 def test_failed_tick_tells_nothing_about_costs(images: Path) -> None:
