@@ -136,7 +136,8 @@ def _train(recipe: Recipe, dataset: Dataset, device: str, args: argparse.Namespa
             begin=begin,
             tell=lambda text: tqdm.write(text, file=sys.stdout),
         )
-    stopped = stop() and checkpoint.name != f"step-{recipe.run.steps:08d}"
+    # Of several processes any may have been told; where it ended is the same for all.
+    stopped = int(checkpoint.name.removeprefix("step-")) < recipe.run.steps
     if _rank() == 0:
         if stopped:
             print("stopped; go on with the same command and --resume")
@@ -144,7 +145,7 @@ def _train(recipe: Recipe, dataset: Dataset, device: str, args: argparse.Namespa
             best = args.out / "best"
             print(f"done: {checkpoint}\nnext: longjump export {best if best.is_dir() else checkpoint} --out BUNDLE")
     # As a shell has it, so that what follows a finished run does not follow this one.
-    return 128 + stop.received if stopped else 0
+    return 128 + (stop.received or signal.SIGTERM) if stopped else 0
 
 
 def _check_required(args: argparse.Namespace) -> None:

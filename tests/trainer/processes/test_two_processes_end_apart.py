@@ -27,7 +27,7 @@ FAILURES = {
 
 
 def test_resumed_run_ends_elsewhere(launch: Launch, weights: Any) -> None:
-    """6 steps against 4 + 2, where an epoch has 2: the same bytes."""
+    """6 steps against 5 + 1, where an epoch has 2, so that the stop comes within one: the same bytes."""
     _, out = launch("runs")
     straight, resumed = out / "straight" / "step-00000006", out / "paused" / "step-00000006"
     assert len(weights(straight)) == 4
@@ -35,9 +35,9 @@ def test_resumed_run_ends_elsewhere(launch: Launch, weights: Any) -> None:
 
 
 def test_stop_reaches_one_process_only(launch: Launch) -> None:
-    """The second one was told after step 4: both left, after one checkpoint, which both see."""
+    """The second one was told after step 5: both left, after one checkpoint, which both see."""
     _, out = launch("runs")
-    assert [(out / f"paused-{rank}.txt").read_text() for rank in range(2)] == ["step-00000003\nstep-00000004"] * 2
+    assert [(out / f"paused-{rank}.txt").read_text() for rank in range(2)] == ["step-00000003\nstep-00000005"] * 2
 
 
 @pytest.mark.parametrize("name", FAILURES)

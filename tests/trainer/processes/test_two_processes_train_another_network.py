@@ -12,8 +12,9 @@ from torch import Tensor
 
 from .cases import case, cases, three_steps
 
-# Sums in another order: after three steps in float32, with updates of about 1e-3. Muon orthogonalises in bfloat16.
-CLOSE, CLOSE_MUON = 2e-6, 1e-4
+# Sums in another order, after three steps in float32 with updates of about 1e-3. AdamW divides by the gradient's own
+# size, so a weight whose gradient is nearly zero moves by its rounding. Muon orthogonalises in bfloat16.
+CLOSE, CLOSE_MUON = 2e-5, 1e-4
 
 
 def differences(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:

@@ -40,7 +40,7 @@ def runs(points: Path, pictures: Path, out: Path) -> Any:
         train(recipe, open_dataset(pictures), out / "straight")
         kept = torch.get_num_threads() == threads
         asked = iter(range(1, 7))
-        train(recipe, open_dataset(pictures), out / "paused", stop=lambda: next(asked) == 4 and rank == 1)
+        train(recipe, open_dataset(pictures), out / "paused", stop=lambda: next(asked) == 5 and rank == 1)
         (out / f"paused-{rank}.txt").write_text("\n".join(sorted(p.name for p in (out / "paused").glob("step-*"))))
         train(recipe, open_dataset(pictures), out / "paused", resume=True)
         failed = {
