@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from pathlib import Path
 
+from server.http.departure import Asked, Departures, Watch
 from server.schedule.placement import ROOM_TICKS
 
 from .conftest import Server, Start, eventually
@@ -36,3 +38,41 @@ def test_disconnect_frees_row(start: Start, images: Path) -> None:
     # The first tick was under way with one row when the others left; no tick has had a row of theirs.
     assert server.metric("longjump_tick_rows_sum") == server.metric("longjump_tick_rows_count") == 4
     assert server.metric('longjump_requests_total{code="499",endpoint="generate",steps="4"}') == 4
+
+
+def test_departure_before_and_after_the_work_began_is_told_once() -> None:
+    async def scenario() -> None:
+        told: list[str] = []
+        departures = Departures()
+        departures.add(before := lambda: told.append("before"))
+        departures.add(lambda: told.append("waiting"))
+        departures.discard(before)
+        departures.happen()
+        departures.happen()
+        assert told == ["waiting"]
+        departures.add(lambda: told.append("late"))
+        await asyncio.sleep(0)
+        assert told == ["waiting", "late"], "the client had left while the request was read"
+
+    asyncio.run(scenario())
+
+
+def test_other_asgi_servers_are_asked() -> None:
+    async def scenario() -> None:
+        left = asyncio.Event()
+        told: list[str] = []
+
+        async def receive() -> dict[str, str]:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        watch: Watch = Asked(receive)
+        watch.add(dropped := lambda: told.append("dropped"))
+        watch.add(lambda: told.append("kept"))
+        watch.discard(dropped)
+        left.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert told == ["kept"]
+
+    asyncio.run(scenario())
