@@ -4,7 +4,7 @@
     longjump soak BUNDLE --seconds 60
 
 Clients ask for one picture and for many, quickly and in many steps, again and again for the same, as a stream, from an
-image, along a path, with deadlines that cannot be kept, and go away in the middle. Proportional memory (PSS) and open
+image, along a path, with deadlines that cannot be kept, and go away in the middle. Memory that holds no files and open
 files of every process are watched. Exit code 1 if memory or files grow, if an answer is one that should not be, or if
 the server does not stop in good order.
 """
@@ -29,7 +29,7 @@ from server.arguments import positive
 from server.bench.client import Address
 from server.bench.contenders import Contender, longjump
 from server.bench.figures import median, slope
-from server.bench.processes import open_files, pss
+from server.bench.processes import open_files, own_memory
 from server.bench.setup import SEED
 from server.serve import default_bundle
 
@@ -210,11 +210,13 @@ def run(args: argparse.Namespace) -> int:
         sizes: list[list[float]] = []
         with Clients(server.address, script, args.clients) as clients:
             processes = server.processes
-            print(f"{args.clients} clients for {args.seconds} s; proportional memory in MB (API process, then workers)")
+            print(
+                f"{args.clients} clients for {args.seconds} s; own memory in MB (API process, then workers)"
+            )
             for number in range(1, SAMPLES + 1):
                 time.sleep(max(0.0, begin + args.seconds * number / SAMPLES - time.monotonic()))
                 times.append(time.monotonic() - begin)
-                sizes.append([pss(pid) / 2**20 for pid in processes])
+                sizes.append([own_memory(pid) / 2**20 for pid in processes])
                 if number % 10 == 0:
                     text = "  ".join(f"{size:7.1f}" for size in sizes[-1])
                     print(f"  {times[-1]:6.0f} s  {text}  {clients.counts.total()} requests", flush=True)

@@ -102,6 +102,7 @@ def test_parts_of_the_floor_add_up() -> None:
 def test_proportional_memory_is_read_as_bytes() -> None:
     text = "55d8-7ffd ---p 00000000 00:00 0 [rollup]\nRss:  9000 kB\nPss:  1234 kB\nPss_Dirty: 7 kB\n"
     assert parse_pss(text) == 1234 * 1024
+    assert parse_pss(text + "Pss_Anon:  56 kB\n", "Pss_Anon:") == 56 * 1024
     assert parse_pss("") == 0
 
 
