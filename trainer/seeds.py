@@ -9,7 +9,8 @@ from torch import Generator
 
 def step_seed(seed: int, step: int, *more: int) -> int:
     """A seed of 64 bits; other arguments give an unrelated one."""
-    return int(np.random.SeedSequence([seed, step, *more]).generate_state(1, np.uint64)[0])
+    # As a spawn key: numpy fills a short list of numbers up with zeros, so [seed, step, 0] would be [seed, step].
+    return int(np.random.SeedSequence([seed, step], spawn_key=more).generate_state(1, np.uint64)[0])
 
 
 def step_generator(device: torch.device, seed: int, step: int) -> Generator:

@@ -16,6 +16,7 @@ from trainer.data.dataset import open_dataset
 from trainer.objectives import methods
 from trainer.objectives.parts.objective import Draws, Objective
 from trainer.objectives.parts.target import Batch
+from trainer.seeds import step_seed
 from trainer.shard import Shard
 from trainer.stream import Stream
 
@@ -72,6 +73,12 @@ def test_noise_repeats(batches: Make) -> None:
     noise = [batch.x1 for batch, _ in drawn]
     assert torch.equal(noise[0], noise[3])
     assert not any(torch.equal(noise[0], other) for other in noise[1:3])
+
+
+def test_masks_follow_the_noise() -> None:
+    """Dropout of every piece has a seed that no other piece, step or draw of a batch has."""
+    places = [(step,) for step in range(1, 9)] + [(step, index) for step in range(1, 9) for index in range(4)]
+    assert len({step_seed(0, *place) for place in places}) == len(places)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
