@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from export.runtime.grids import Step
 from models.checkpoint import CheckpointConfig
@@ -24,21 +24,20 @@ SHARE = 10
 """At most one in so many training samples is held out, of a data set without a test split."""
 
 
-COPIED = 2**30
-"""Bytes of a data set without a test split up to which its training part is copied together."""
+def hold_out(dataset: Dataset, count: int) -> tuple[NDArray[np.int64] | None, Split | None]:
+    """Rows to train on, and held-out samples to score `count` samples by: the test split, or else a part of training.
 
+    That part is twice `count` rows, at most a tenth, drawn at random with a fixed seed: rows often lie sorted by class.
+    It alone is copied. Without a score (`count` 0) nothing is held out.
 
-def hold_out(dataset: Dataset, count: int) -> tuple[Dataset, Split | None]:
-    """What to train on, and held-out samples to score `count` samples by: the test split, or else a part of training.
-
-    That part is twice `count` rows, at most a tenth: drawn at random with a fixed seed, or of a set that is too large
-    to be copied (`COPIED`) the last ones. Without a score (`count` 0) nothing is held out.
+    Returns:
+        The rows of the training split to train on, in order, or None for all of them; and the samples.
 
     Raises:
         ValueError: there are too few samples to hold any out, or a class would be left without one.
     """
     if not count or dataset.test is not None:
-        return dataset, dataset.test if count else None
+        return None, dataset.test if count else None
     x, labels = dataset.train.x, dataset.train.labels
     off = "; --set run.score=0 does without"
     size = min(2 * count, len(x) // SHARE)
@@ -48,15 +47,10 @@ def hold_out(dataset: Dataset, count: int) -> tuple[Dataset, Split | None]:
             f"run.score{off}"
         )
     held = np.zeros(len(x), dtype=bool)
-    if x.nbytes > COPIED:
-        held[-size:] = True
-    else:
-        held[np.random.default_rng(0).permutation(len(x))[:size]] = True
+    held[np.random.default_rng(0).permutation(len(x))[:size]] = True
     if labels is not None and len(np.unique(labels[~held])) < len(dataset.classes):
         raise ValueError(f"data set {dataset.name} has a class too small to hold samples out for run.score{off}")
-    parts: tuple[Any, Any] = (~held, held) if x.nbytes <= COPIED else (slice(-size), slice(-size, None))
-    train, out = (Split(x[rows], None if labels is None else labels[rows]) for rows in parts)
-    return dataclasses.replace(dataset, train=train), out
+    return np.flatnonzero(~held), Split(x[held], None if labels is None else labels[held])
 
 
 class Score:

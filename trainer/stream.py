@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.data.dataset import Dataset
@@ -26,6 +27,7 @@ class Stream:
 
     Args:
         batch: samples of a step, over all processes.
+        rows: those of the training split that there are, in order; None: all. The others are never seen.
         balance: give every class the same share of each epoch.
         placement: `device`, the whole set is in the device's memory as it is stored (pictures uint8); `host`, it stays
             in the host's (or on disk, memory-mapped) and threads gather the next steps' rows while the device works;
@@ -42,10 +44,11 @@ class Stream:
         seed: int,
         device: torch.device,
         *,
+        rows: NDArray[np.int64] | None = None,
         balance: bool = False,
         placement: Placement = "auto",
     ) -> None:
-        count, labels = len(dataset.train.x), dataset.train.labels
+        count, labels = len(dataset.train.x if rows is None else rows), dataset.train.labels
         if count < batch:
             raise ValueError(f"data set {dataset.name} has {count} training samples, fewer than a batch of {batch}")
         if not dataset.classes:
@@ -54,19 +57,22 @@ class Stream:
             raise ValueError(f"data set {dataset.name} has no labels, so its classes cannot be balanced")
         self.batch, self.seed, self.count, self.device = batch, seed, count, device
         self.null_label = len(dataset.classes)
-        self.order = Order(count, batch, seed, labels if balance else None)
+        balanced = labels if balance else None
+        self.order = Order(count, batch, seed, balanced if balanced is None or rows is None else balanced[rows])
+        self._trained = None if rows is None else torch.from_numpy(rows)
         self.placement: Literal["device", "host"] = (
             placement if placement != "auto" else "device" if _fits(dataset.train.x.nbytes, device) else "host"
         )
         self.x = torch.from_numpy(dataset.train.x)
-        self.label = torch.from_numpy(labels) if labels is not None else torch.full((count,), self.null_label)
-        self._prefetch = Prefetch(self.x, self.label, self.order, device) if self.placement == "host" else None
+        self.label = torch.from_numpy(labels) if labels is not None else torch.full((len(self.x),), self.null_label)
+        self._prefetch = Prefetch(self.x, self.label, self.rows, device) if self.placement == "host" else None
         if self.placement == "device":
             self.x, self.label = self.x.to(device), self.label.to(device)
 
     def rows(self, step: int) -> Tensor:
         """Indices int64 [batch] of step `step`, counted from 1, on the CPU."""
-        return self.order.rows(step)
+        rows = self.order.rows(step)
+        return rows if self._trained is None else self._trained[rows]
 
     def fetch(self, step: int, shard: Shard) -> tuple[Tensor, Tensor]:
         """The shard's samples of a step, as the network sees them (`as_z`), and their labels, int64; on the device."""
@@ -84,8 +90,8 @@ class Prefetch:
     so the first request after a start, a resume or a jump waits, and the others find theirs ready.
     """
 
-    def __init__(self, x: Tensor, label: Tensor, order: Order, device: torch.device) -> None:
-        self.x, self.label, self.order = x, label, order
+    def __init__(self, x: Tensor, label: Tensor, rows: Callable[[int], Tensor], device: torch.device) -> None:
+        self.x, self.label, self.rows = x, label, rows
         self.pinned = device.type == "cuda"  # only from pinned memory does a copy run beside the computation
         # On a thread the current device is 0 at first, where pinning would take memory beside another process's.
         start: Callable[[], None] | None = None
@@ -105,7 +111,7 @@ class Prefetch:
 
     def gather(self, step: int, shard: Shard) -> tuple[Tensor, Tensor]:
         """Copy the rows together. Runs on a thread; numpy lets go of the interpreter while it copies."""
-        rows = shard.rows(self.order.rows(step))
+        rows = shard.rows(self.rows(step))
         x = torch.empty((len(rows), *self.x.shape[1:]), dtype=self.x.dtype, pin_memory=self.pinned)
         label = torch.empty(len(rows), dtype=torch.int64, pin_memory=self.pinned)
         # With mode="raise" numpy gathers into a buffer of its own first; the rows are in range.

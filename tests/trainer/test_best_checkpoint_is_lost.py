@@ -96,7 +96,7 @@ def test_best_is_marked_unasked(tmp_path: Path, tiny: Tiny, points: Path) -> Non
 def test_score_changes_the_weights(tmp_path: Path, tiny: Tiny, grey: Path, weights: Any, monkeypatch: Any) -> None:
     """Scoring draws samples inside the network in training: with the data as they are, no bit may move."""
     dataset = open_dataset(grey)
-    monkeypatch.setattr("trainer.training.hold_out", lambda dataset, count: (dataset, dataset.train if count else None))
+    monkeypatch.setattr("trainer.training.hold_out", lambda dataset, count: (None, dataset.train if count else None))
     every = ["run.save_every=1", "run.keep=9"]
     plain = train(tiny("facets/meanflow", *every), dataset, tmp_path / "plain")
     scored = train(tiny("facets/meanflow", *every, "run.score=4"), dataset, tmp_path / "scored")
@@ -124,6 +124,7 @@ def test_score_is_told_nowhere(tmp_path: Path, tiny: Tiny, points: Path) -> None
     assert "no FID" in logged["of"]
     card = (folder / "README.md").read_text()
     assert "energy distance" in card
+    assert "data: points, 36 training samples (4 more were held out for the score), licence" in card
     assert "seeds 1000000 to 1000001) and 2 real ones; two sets of 2 real ones are" in card
     assert "no FID" in card
     assert [line.split(":")[0] for line in told] == [f"saved {out}/step-{step:08d}" for step in (3, 6)]

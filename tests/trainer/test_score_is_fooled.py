@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from trainer.data.dataset import open_dataset
 from trainer.energy import energy_distance
+from trainer.processes import Processes
 from trainer.score import Score, best_of, hold_out
+from trainer.shard import Shard
+from trainer.stream import Stream
 from trainer.training import Training
 
 Points = NDArray[np.float64]
@@ -83,30 +87,54 @@ def test_floor_is_not_the_expected_one(real: Points) -> None:
 def test_scored_data_are_trained_on(plane: Any) -> None:
     """Without a test split a part of training is held out: the same one every time, and only where a score is asked."""
     dataset = open_dataset(plane)
-    assert hold_out(dataset, 0) == (dataset, None)
-    train, held = hold_out(dataset, 2)
+    assert hold_out(dataset, 0) == (None, None)
+    rows, held = hold_out(dataset, 2)
+    assert rows is not None
     assert held is not None
-    assert (len(train.train.x), len(held.x)) == (44, 4)
-    rows = np.concatenate([train.train.x, held.x])
-    assert sorted(map(tuple, rows.tolist())) == sorted(map(tuple, dataset.train.x.tolist()))
+    assert (len(rows), len(held.x)) == (44, 4)
+    x = np.concatenate([dataset.train.x[rows], held.x])
+    assert sorted(map(tuple, x.tolist())) == sorted(map(tuple, dataset.train.x.tolist()))
     again, _ = hold_out(dataset, 2)
-    assert np.array_equal(again.train.x, train.train.x)
+    assert np.array_equal(again, rows)
 
 
 def test_test_split_is_passed_over(plane: Any) -> None:
     dataset = open_dataset(plane)
     dataset = dataclasses.replace(dataset, test=dataset.train)
-    assert hold_out(dataset, 2) == (dataset, dataset.test)
+    assert hold_out(dataset, 2) == (None, dataset.test)
 
 
-def test_large_set_is_copied(plane: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its last rows are held out, as views."""
-    monkeypatch.setattr("trainer.score.COPIED", 0)
-    dataset = open_dataset(plane)
-    train, held = hold_out(dataset, 2)
+def test_one_class_is_held_out(tmp_path: Any) -> None:
+    """Rows often lie sorted by class. Those at the end, say, would be of one class only (negative control)."""
+    labels = np.repeat(np.arange(4), 50)
+    np.savez(tmp_path / "sorted.npz", x=labels[:, None].astype(np.float32), labels=labels)
+    dataset = open_dataset(tmp_path / "sorted.npz")
+    _, held = hold_out(dataset, 10)
     assert held is not None
-    assert np.shares_memory(train.train.x, dataset.train.x)
-    assert np.array_equal(held.x, dataset.train.x[-4:])
+    assert held.labels is not None
+    assert set(held.labels.tolist()) == {0, 1, 2, 3}
+    assert np.array_equal(held.x[:, 0], held.labels)
+    assert len(set(labels[-len(held.x) :].tolist())) == 1
+
+
+@pytest.mark.parametrize("placement", ["device", "host"])
+@pytest.mark.parametrize("balance", [False, True])
+def test_held_out_row_is_trained_on(plane: Any, placement: Any, balance: bool) -> None:
+    """A stream of the other rows meets all of them, with their labels, and none that is held out; nothing is copied."""
+    dataset = open_dataset(plane)
+    rows, held = hold_out(dataset, 2)
+    assert rows is not None
+    assert held is not None
+    stream = Stream(dataset, 4, 0, torch.device("cpu"), rows=rows, placement=placement, balance=balance)
+    assert np.shares_memory(stream.x.numpy(), dataset.train.x)
+    labels = {tuple(x): label for x, label in zip(dataset.train.x.tolist(), dataset.train.labels.tolist(), strict=True)}
+    met = set()
+    for step in range(1, 41):
+        x, label = stream.fetch(step, Shard())
+        assert [labels[tuple(point)] for point in x.tolist()] == label.tolist()
+        met |= set(map(tuple, x.tolist()))
+    assert met == {tuple(point) for point in dataset.train.x[rows].tolist()}
+    assert not met & {tuple(point) for point in held.x.tolist()}
 
 
 def test_small_set_is_emptied(points: Any, tmp_path: Any) -> None:
@@ -117,10 +145,6 @@ def test_small_set_is_emptied(points: Any, tmp_path: Any) -> None:
 
 def test_score_depends_on_more_than_the_weights(points: Any, tiny: Any) -> None:
     """Twice the same bits; the floor does not move with the weights; worse weights score worse."""
-    import torch
-
-    from trainer.processes import Processes
-
     training = Training(tiny("points/flow-matching", "run.score=2"), open_dataset(points), Processes("cpu"))
     assert training.held_out is not None
     score = Score(training.held_out, 2, training.config)
