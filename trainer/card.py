@@ -13,7 +13,7 @@ from export.runtime.grids import Step
 from export.runtime.images import encode, tile
 from models.checkpoint import CheckpointConfig
 from models.flow_map import FlowMap
-from trainer.objectives.parts.guidance import Guidance
+from trainer.objectives import methods
 from trainer.sampling import draw, to_images
 
 COLUMNS = 12  # samples per class in the grid
@@ -97,7 +97,7 @@ def card(config: CheckpointConfig, last: dict[str, Any]) -> str:
     """The model card."""
     data = config.data
     one_step = config.span != "velocity"
-    guidance = Guidance.model_validate(config.recipe["objective"].get("guidance") or {})
+    guided = methods()[config.method].model_validate(config.recipe["objective"]).guided
     told = f", an input; {config.guidance.default:g} by default and in the pictures" if config.guidance else ""
     use = "One network evaluation makes a sample; more may refine it." if one_step else "Many steps make a sample."
     lines = [
@@ -109,16 +109,12 @@ def card(config: CheckpointConfig, last: dict[str, Any]) -> str:
         f"- z: {' x '.join(map(str, config.shape))} ({config.kind}); span `{config.span}`; "
         f"{config.architecture.network}, parametrisation `{config.architecture.parametrisation}`",
         f"- classes ({len(config.labels)}): {', '.join(config.labels) or 'none'}",
-        f"- data: {data.get('name')}, {data.get('counts', {}).get('train', '?')} training samples, "
+        f"- data: {data.get('name')}, {_training_samples(data)}, "
         f"licence {data.get('licence', 'unknown')}, SHA-256 {data.get('sha256')}",
         *_latents(data),
         *_repeats(data),
         f"- averaged weights: {', '.join(config.emas)} (shares of the run's length); the first is the default",
-        *(
-            [f"- guidance in the training target, effective scale {guidance.scales}{told}"]
-            if guidance.guides or told
-            else []
-        ),
+        *([f"- guidance in the training target, effective scale {guided or 1}{told}"] if guided or told else []),
         *_score(last.get("score")),
         "",
         f"`samples.png`: {_listed(steps_shown(config))} from the same noise, seeds 0, 1, 2, ... in order, none picked. "
@@ -165,6 +161,14 @@ def _score(score: dict[str, Any] | None) -> list[str]:
         f"{count} real ones are {score['floor']:.4g} apart. It is taken between pixels (of points: coordinates), so it "
         "is no FID; it only tells the checkpoints of this run apart"
     ]
+
+
+def _training_samples(data: dict[str, Any]) -> str:
+    """How many were trained on, and how many of the split were not, where the score has taken a part of it."""
+    count, held_out = data.get("counts", {}).get("train"), data.get("held_out", 0)
+    if count is None or not held_out:
+        return f"{'?' if count is None else count} training samples"
+    return f"{count - held_out} training samples ({held_out} more were held out for the score)"
 
 
 def _latents(data: dict[str, Any]) -> list[str]:

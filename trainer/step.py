@@ -3,8 +3,12 @@ derivatives included, lies inside."""
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -58,20 +62,25 @@ class Loss(nn.Module):
         """Floating-point operations of the last call, which had these arguments, and of its backward pass.
 
         Of matrix products and convolutions, a multiply-accumulate being 2, with derivatives as they are and attention
-        as if it were the plain one. Counted while eager torch does it again in float32, once for all steps that ask the
-        network the same; None where that does not fit into the memory. Gradients stay as they are.
+        as if it were the plain one. Counted once for all steps that ask the network the same, while eager torch goes
+        through it with tensors that have shapes and no content, so that it takes no memory; None for an objective that
+        looks at what its tensors hold.
         """
         asked = tuple(self._asked)
         if asked not in self._flops:
             plain = Loss(self.flow_map, self.objective, self.null_label)
-            weights = [weight for weight in self.flow_map.parameters() if weight.requires_grad]
+            tensors = {
+                name: _emptied(value).requires_grad_(value.requires_grad)
+                for name, value in (*plain.named_parameters(), *plain.named_buffers())
+            }
+            weights = [value for value in tensors.values() if value.requires_grad]
             counter = FlopCounterMode(display=False)
             try:
                 with sdpa_kernel(SDPBackend.MATH), counter:  # the counter knows attention by its matrix products only
-                    value, _ = plain(batch, draws, step)
+                    value, _ = functional_call(plain, tensors, (_emptied(batch), _emptied(draws), step))
                     torch.autograd.grad(value, weights, allow_unused=True)
                 self._flops[asked] = int(counter.get_total_flops())
-            except torch.OutOfMemoryError:
+            except (NotImplementedError, RuntimeError):  # torch has both for a number asked of a tensor without content
                 self._flops[asked] = None
         return self._flops[asked]
 
@@ -85,3 +94,15 @@ class Loss(nn.Module):
         self._asked.append(("exact", len(z), torch.is_grad_enabled()))
         value: Tensor = self.flow_map(z, *more)
         return value
+
+
+def _emptied(value: Any) -> Any:
+    """A tensor's shape and type without its content; of a group, the same of all in it."""
+    if isinstance(value, Tensor):
+        return torch.empty_like(value, device="meta")
+    if isinstance(value, tuple):  # Batch
+        return type(value)(*map(_emptied, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        inside = {field.name: _emptied(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **inside)
+    return value

@@ -48,7 +48,7 @@ class Training:
     def __init__(self, recipe: Recipe, dataset: Dataset, processes: Processes) -> None:
         refuse_misfit(recipe, dataset)
         settings, objective = recipe.run, recipe.objective
-        dataset, self.held_out = hold_out(dataset, settings.score)
+        rows, self.held_out = hold_out(dataset, settings.score)
         self.recipe, self.processes = recipe, processes
         self.shards = shards_of(processes, settings)
         self.config = CheckpointConfig(
@@ -64,7 +64,11 @@ class Training:
             emas=tuple(map(ema_name, settings.ema)),
             step=0,
             recipe=recipe.model_dump(mode="json"),
-            data={**dataset.info, "sha256": dataset.sha256},
+            data={
+                **dataset.info,
+                "sha256": dataset.sha256,
+                **({} if rows is None else {"held_out": len(dataset.train.x) - len(rows)}),
+            },
         )
         torch.manual_seed(settings.seed)
         self.flow_map = build_for(self.config).to(processes.device)
@@ -76,6 +80,7 @@ class Training:
             settings.batch,
             settings.seed,
             processes.device,
+            rows=rows,
             balance=recipe.data.balance,
             placement=recipe.data.placement,
         )
@@ -150,10 +155,10 @@ def refuse_misfit(recipe: Recipe, dataset: Dataset) -> None:
             f"data.augment turns pictures, but data set {dataset.name} holds {dataset.train.key}; "
             "set data.augment.probability to 0"
         )
-    guidance = getattr(recipe.objective, "guidance", None)
-    if guidance is not None and guidance.guides and not dataset.classes:
+    guided = recipe.objective.guided
+    if guided is not None and not dataset.classes:
         raise ValueError(
-            f"objective.guidance has the scale {guidance.scales}, but data set {dataset.name} has no labels "
+            f"objective.guidance has the scale {guided}, but data set {dataset.name} has no labels "
             "to guide towards; --set objective.guidance={}, or label the data"
         )
 

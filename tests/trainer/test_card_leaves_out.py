@@ -115,11 +115,11 @@ def test_credits_of_another_form_stop_the_run(tmp_path: Path, tiny: Tiny, grey: 
     [
         ({"omega": 1.0, "kappa": 0.4}, "effective scale 1.67"),
         ({"omega": 0.2, "kappa": 0.8}, None),  # 0.2 / (1 - 0.8) is not 1 in floats, and training took it for 1
-        (None, None),
+        ({}, None),
     ],
 )
 def test_card_claims_another_guidance(
-    tmp_path: Path, tiny: Tiny, grey: Path, guidance: dict[str, float] | None, said: str | None
+    tmp_path: Path, tiny: Tiny, grey: Path, guidance: dict[str, float], said: str | None
 ) -> None:
     config = read_config(train(tiny("facets/meanflow", "run.steps=1"), open_dataset(grey), tmp_path / "run"))
     objective = {**config.recipe["objective"], "guidance": guidance}

@@ -98,6 +98,11 @@ def test_operations_are_counted_wrongly(parts) -> None:
         counts[backend] = loss.flops(batch, draws, 1)
         assert loss.flops(batch, draws, 1) == counts[backend]
         assert all(torch.equal(weight.grad, old) for weight, old in zip(loss.flow_map.parameters(), before))
+    seen: set[str] = set()
+    loss, batch, draws = parts("fp32")
+    loss.flow_map.register_forward_pre_hook(lambda _, inputs: seen.add(inputs[0].device.type))
+    loss.flops(batch, draws, 1)
+    assert seen == {"meta"}  # the peak of memory in the log is that of the steps
     matrices = [weight.numel() for weight in loss.flow_map.parameters() if weight.dim() == 2]
     labels = loss.flow_map.net.conditioning.label.weight.numel()
     evaluation = 2 * (sum(matrices) - labels)  # looking a label up is no product

@@ -48,6 +48,11 @@ class MeanFlow(Objective):
         """The scales that the network is told, where guidance has a range."""
         return self.guidance.input
 
+    @property
+    def guided(self) -> str | None:
+        """The scale or the range of the guidance in the target."""
+        return self.guidance.scales if self.guidance.guides else None
+
     def draw(self, rows: int, generator: Generator) -> Draws:
         """Two times a row, the jumps first, and a scale where the network is told it."""
         t, s = self.times.draw(rows, generator)

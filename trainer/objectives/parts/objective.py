@@ -54,6 +54,11 @@ class Objective(BaseModel, ABC):
         """The scales that the network is told; None: it has no such input."""
         return None
 
+    @property
+    def guided(self) -> str | None:
+        """Effective scale of its samples, or the range, for a person: `1.67`, `1 to 4`; None: the plain model's, 1."""
+        return None
+
     @abstractmethod
     def draw(self, rows: int, generator: Generator) -> Draws:
         """The random choices for a batch of `rows`, on the generator's device."""

@@ -175,7 +175,8 @@ def _roundoff(z: Tensor) -> float:
 
 
 def _refuse_coarse(z: Tensor) -> None:
-    if torch.is_autocast_enabled(z.device.type):
+    kind = z.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         raise RuntimeError("a derivative under autocast is noise: leave autocast for it")
     if z.dtype not in (torch.float32, torch.float64):
         raise RuntimeError(f"a derivative needs float32 or float64, not {z.dtype}")
