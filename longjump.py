@@ -31,7 +31,7 @@ class Command(NamedTuple):
 
 ROAD: dict[str, dict[str, Command]] = {
     "train a generator": {
-        "data": Command("trainer.data.build", "build a data set"),
+        "data": Command("trainer.data.build", "build a data set, or verify one"),
         "train": Command("trainer.train", "train a flow map from a recipe and a data set"),
     },
     "compile it": {

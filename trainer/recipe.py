@@ -56,6 +56,14 @@ class Optimiser(Schedule):
     weight_decay: float = Field(0.0, ge=0)
     clip: PositiveFloat | None = Field(1.0, description="largest norm of the whole gradient; null: any")
 
+    @field_validator("clip", mode="before")
+    @classmethod
+    def _no_switch(cls, value: object) -> object:
+        """YAML 1.1 reads on and off as true and false, which would pass for numbers."""
+        if isinstance(value, bool):
+            raise ValueError("it must be a norm above 0, or null, which clips nothing")
+        return value
+
 
 class Run(BaseModel):
     """Length, batch and what is written on the way."""

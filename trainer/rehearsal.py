@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
 import time
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import yaml
 from models.cost import Cost, cost
 from trainer.card import checkpoint_files
 from trainer.data.dataset import Dataset
+from trainer.device import peak_memory
 from trainer.ema import averaged
 from trainer.processes import Processes
 from trainer.recipe import Recipe
@@ -83,7 +83,8 @@ def rehearse(recipe: Recipe, dataset: Dataset, device: str) -> Rehearsal:
             checkpoint_files(training.config, training.flow_map, [row])
     _synchronise(processes.device)
     save = time.perf_counter() - begun
-    return Rehearsal(recipe, network, str(processes.device), statistics.median(times), save, _memory(processes.device))
+    memory = peak_memory(processes.device)
+    return Rehearsal(recipe, network, str(processes.device), statistics.median(times), save, memory)
 
 
 def resolved(recipe: Recipe) -> str:
@@ -108,9 +109,3 @@ def duration(seconds: float) -> str:
 def _synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # KiB on Linux

@@ -85,6 +85,6 @@ def test_network_of_points_is_taken() -> None:
 
 
 def test_memory_format_of_no_convolutions_is_ignored() -> None:
-    with pytest.raises(ValueError, match="run.channels_last is for convolutions, and network dit has none"):
+    with pytest.raises(ValueError, match=r"run\.channels_last is for convolutions, and network dit has none"):
         load_recipe("facets/meanflow", ["run.channels_last=true"])
     assert load_recipe("facets/meanflow", ["model.network=unet", "run.channels_last=true"]).run.channels_last

@@ -12,12 +12,13 @@ import torch
 from trainer.data.dataset import Dataset
 from trainer.loop import train
 from trainer.recipe import Recipe
+from trainer.recipes import shipped
 
 Tiny = Callable[..., Recipe]
 
 
 @pytest.mark.usefixtures("plain_cards")
-@pytest.mark.parametrize("name", ["points/meanflow", "facets/meanflow", "facets/flow-matching"])
+@pytest.mark.parametrize("name", shipped())
 def test_same_seed_other_weights(
     tmp_path: Path, tiny: Tiny, data_for: Callable[[str], Dataset], weights: Any, name: str
 ) -> None:
