@@ -210,9 +210,7 @@ def run(args: argparse.Namespace) -> int:
         sizes: list[list[float]] = []
         with Clients(server.address, script, args.clients) as clients:
             processes = server.processes
-            print(
-                f"{args.clients} clients for {args.seconds} s; own memory in MB (API process, then workers)"
-            )
+            print(f"{args.clients} clients for {args.seconds} s; own memory in MB (API process, then workers)")
             for number in range(1, SAMPLES + 1):
                 time.sleep(max(0.0, begin + args.seconds * number / SAMPLES - time.monotonic()))
                 times.append(time.monotonic() - begin)
