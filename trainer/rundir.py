@@ -115,11 +115,15 @@ class RunDirectory:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         self.mark_best()
+        self._remove_old()
+        return final
+
+    def _remove_old(self) -> None:
+        """Remove all checkpoints but the newest `keep` and the best."""
         best = self.best()
         for old in sorted(self.path.glob("step-*"))[: -self.keep]:
             if old != best:
                 _remove(old)
-        return final
 
     def mark_best(self) -> None:
         """Let `best` lead to the checkpoint with the best score in the log; without a score it stays as it is."""
@@ -178,6 +182,7 @@ class RunDirectory:
         replace_text(self.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
         self.write_recipe(config.recipe)
         self.mark_best()
+        self._remove_old()  # killed between its last save and this, a run that is done would keep too many
         return step
 
     def _load(

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C save and leave with exit code 0; kill -9, even in a save, leaves checkpoints that resume."""
+"""SIGTERM and Ctrl-C save and leave with the signal's exit code; kill -9, even in a save, leaves what resumes."""
 
 from __future__ import annotations
 
@@ -204,6 +204,21 @@ def test_leftover_of_a_kill_stays(
         "step-00000003",
         "step-00000006",
     ]
+
+
+@pytest.mark.usefixtures("plain_cards")
+def test_old_checkpoints_of_a_finished_run_stay(
+    tmp_path: Path, points: Path, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed once the last checkpoint is there and before older ones go, it has no step left to save after."""
+    recipe, dataset = tiny("points/meanflow", "run.save_every=1", "run.keep=2"), open_dataset(points)
+    out = tmp_path / "run"
+    with monkeypatch.context() as kill:
+        kill.setattr(RunDirectory, "_remove_old", lambda self: None)
+        train(recipe, dataset, out)
+    assert len(_names(out)) == 6
+    train(recipe, dataset, out, resume=True)
+    assert _names(out) == {"step-00000005", "step-00000006"}
 
 
 def test_second_interrupt_waits_for_the_step() -> None:
