@@ -42,7 +42,7 @@ class Rules(TorchFunctionMode):
         """Torch's hook: called in the place of every function of a tensor."""
         kwargs = kwargs or {}
         rule = RULES.get(func)
-        result = rule(func, *args, **kwargs) if rule is not None else None
+        result = rule(func, *args, **kwargs) if rule is not None and args else None  # F.linear(input=x) has no args
         return func(*args, **kwargs) if result is None else result
 
 
