@@ -13,7 +13,7 @@ from trainer.data.dataset import open_dataset
 from trainer.loop import train
 from trainer.objectives.meanflow import MeanFlow
 from trainer.objectives.parts.objective import Draws
-from trainer.objectives.parts.target import Batch, Condition
+from trainer.objectives.parts.target import Batch, Condition, Networks, Target
 from trainer.objectives.parts.times import TwoTimes
 from trainer.precision import Precision, allow_products
 from trainer.recipe import Recipe
@@ -110,3 +110,17 @@ def test_operations_are_counted_wrongly(parts) -> None:
     assert counts["one-sided"] < counts["difference"]
     assert counts["difference"] - counts["one-sided"] == ROWS // 2 * evaluation
     assert 2 * ROWS * evaluation < counts["one-sided"] < 4 * ROWS * evaluation
+
+
+def test_objective_that_looks_at_content_ends_the_run(parts) -> None:
+    """Its operations are unknown."""
+    loss, batch, draws = parts("fp32")
+    objective = loss.objective
+
+    def looks(networks: Networks, batch: Batch, draws: Draws, step: int) -> Target:
+        assert batch.x0.sum().item() != 0
+        return objective(networks, batch, draws, step)
+
+    loss.objective = looks
+    loss(batch, draws, 1)
+    assert loss.flops(batch, draws, 1) is None
