@@ -48,7 +48,7 @@ def run_readme(
         "To go on after an interruption, the same command with `--resume`: the steps since the last checkpoint are",
         "done again, and the result is that of an uninterrupted run (bit for bit on a CPU).",
         "",
-        *(["To compile what is here, and serve it:", "", *_export(out, best is not None), ""] if saved else []),
+        *(_export(out, config, best is not None) if saved else []),
         f"To watch it: `tail -f {out / 'log.jsonl'}`, `{out}/step-*/samples.png`, `curves.png`; with",
         f"`--track tensorboard`: `tensorboard --logdir {out}`.",
         "",
@@ -77,7 +77,13 @@ def _files(out: Path, best: bool) -> list[tuple[str, str]]:
     return [(name, what) for name, what in FILES.items() if there.get(name, True)]
 
 
-def _export(out: Path, best: bool) -> list[str]:
+def _export(out: Path, config: CheckpointConfig, best: bool) -> list[str]:
+    if config.data.get("latents"):
+        return [
+            "A sample here is latents, for which there is no bundle yet: load a checkpoint with",
+            "`models.checkpoint.load_checkpoint`, and give their decoder z / scale + mean (both are in the card).",
+            "",
+        ]
     lines = [f"    longjump export {out} --out BUNDLE          # the newest checkpoint"]
     lines += [f"    longjump export {out}/best --out BUNDLE     # the best one"] if best else []
-    return [*lines, "    longjump serve BUNDLE"]
+    return ["To compile what is here, and serve it:", "", *lines, "    longjump serve BUNDLE", ""]

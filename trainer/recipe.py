@@ -177,7 +177,7 @@ def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        raise ValueError(f"{source}: {'; '.join(_explain(item, tree) for item in error.errors()[:3])}") from None
+        raise ValueError(f"{source}: {'; '.join(_explain(item, tree) for item in _told(error)[:3])}") from None
 
 
 def _assign(tree: dict[str, Any], override: str) -> str:
@@ -229,6 +229,17 @@ def _drop_settings_of_another(tree: dict[str, Any], key: str, given: set[str]) -
 
 ALSO_CALLED = {"learning_rate": "lr", "layers": "depth", "hidden": "width", "dim": "width", "max_steps": "steps"}
 """Last parts of keys that people bring along from elsewhere -> ours, where the letters do not tell."""
+
+
+def _told(error: ValidationError) -> list[Any]:
+    """The errors that a person made: pydantic also calls a list too short whose wrong items it has left out.
+
+    Unknown keys come first: a typo may be why another is missing.
+    """
+    items = error.errors()
+    inside = {item["loc"][:-1] for item in items}
+    told = [item for item in items if item["type"] != "too_short" or item["loc"] not in inside]
+    return sorted(told, key=lambda item: item["type"] != "extra_forbidden")
 
 
 def _explain(item: Any, tree: dict[str, Any]) -> str:

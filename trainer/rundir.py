@@ -38,13 +38,17 @@ class RunDirectory:
         """Make the folder and write the resolved recipe.
 
         Raises:
-            FileExistsError: it already holds a run.
+            FileExistsError: it is not empty.
+            OSError: it cannot be made.
         """
         if self.path.exists() and any(self.path.iterdir()):
             raise FileExistsError(
                 f"{self.path} is not empty; give another --out, or --resume to go on with the run in it"
             )
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"{self.path} cannot be made ({error.strerror}); give another --out") from error
         self.write_recipe(recipe)
 
     def write_recipe(self, recipe: Mapping[str, Any]) -> None:

@@ -50,7 +50,10 @@ class Stream:
     ) -> None:
         count, labels = len(dataset.train.x if rows is None else rows), dataset.train.labels
         if count < batch:
-            raise ValueError(f"data set {dataset.name} has {count} training samples, fewer than a batch of {batch}")
+            raise ValueError(
+                f"data set {dataset.name} has {count} training samples, fewer than a batch of {batch}; "
+                f"--set run.batch={count} or less"
+            )
         if not dataset.classes:
             labels = None
         if balance and labels is None:

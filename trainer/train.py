@@ -143,7 +143,9 @@ def _train(recipe: Recipe, dataset: Dataset, device: str, args: argparse.Namespa
             print("stopped; go on with the same command and --resume")
         else:
             best = args.out / "best"
-            print(f"done: {checkpoint}\nnext: longjump export {best if best.is_dir() else checkpoint} --out BUNDLE")
+            print(f"done: {checkpoint}")
+            if "latents" not in dataset.info:  # a bundle of latents would need their decoder
+                print(f"next: longjump export {best if best.is_dir() else checkpoint} --out BUNDLE")
     # As a shell has it, so that what follows a finished run does not follow this one.
     return 128 + (stop.received or signal.SIGTERM) if stopped else 0
 

@@ -140,8 +140,9 @@ def shards_of(processes: Processes, settings: Run) -> list[Shard]:
     pieces = processes.count * settings.accumulate
     if settings.batch % pieces:
         raise ValueError(
-            f"run.batch is {settings.batch}, which {processes.count} processes with {settings.accumulate} pieces each "
-            f"(run.accumulate) cannot share evenly; it must be a multiple of {pieces}"
+            f"run.batch is {settings.batch}, which {processes.count} process{'es' * (processes.count > 1)} with "
+            f"{settings.accumulate} piece{'s' * (settings.accumulate > 1)} each (run.accumulate) cannot share evenly; "
+            f"it must be a multiple of {pieces}"
         )
     return [Shard(processes.rank + processes.count * piece, pieces) for piece in range(settings.accumulate)]
 
@@ -149,7 +150,10 @@ def shards_of(processes: Processes, settings: Run) -> list[Shard]:
 def refuse_misfit(recipe: Recipe, dataset: Dataset) -> None:
     """Raise ValueError where the recipe asks for what the data does not have."""
     if dataset.kind != recipe.kind:
-        raise ValueError(f"data set {dataset.name} is of kind {dataset.kind}; the recipe is for {recipe.kind}")
+        raise ValueError(
+            f"data set {dataset.name} is of kind {dataset.kind}; the recipe is for {recipe.kind}; "
+            f"take one for {dataset.kind} (longjump train --list)"
+        )
     if recipe.data.augment.on and dataset.train.key != "images":
         raise ValueError(
             f"data.augment turns pictures, but data set {dataset.name} holds {dataset.train.key}; "

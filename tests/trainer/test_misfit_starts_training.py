@@ -17,9 +17,14 @@ from trainer.recipe import Recipe
 Tiny = Callable[..., Recipe]
 
 MISFITS: dict[str, tuple[str, list[str], str, str]] = {
-    "points for pictures": ("facets/meanflow", [], "points", "points is of kind points; the recipe is for image"),
+    "points for pictures": (
+        "facets/meanflow",
+        [],
+        "points",
+        "the recipe is for image; take one for points",
+    ),
     "pictures for points": ("points/meanflow", [], "grey", "trees is of kind image; the recipe is for points"),
-    "batch": ("points/meanflow", ["run.batch=41"], "points", "40 training samples, fewer than a batch of 41"),
+    "batch": ("points/meanflow", ["run.batch=41"], "points", "fewer than a batch of 41; --set run.batch=40 or less"),
     "patch": ("facets/meanflow", ["model.patch=3"], "grey", "multiples of 3, not 8x8"),
     "heads": ("facets/meanflow", ["model.heads=3"], "grey", r"width 16 must be a multiple of heads \(3\)"),
     "muon without blocks": ("points/meanflow", ["optimiser.name=muon"], "points", "muon is for a network with blocks"),
@@ -60,6 +65,12 @@ def test_folder_in_use_is_overwritten(tmp_path: Path, tiny: Tiny, points: Path) 
     with pytest.raises(FileExistsError, match="run is not empty; give another --out, or --resume"):
         train(tiny("points/meanflow"), open_dataset(points), tmp_path / "run")
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["thesis.tex"]
+
+
+def test_folder_that_cannot_be_made_is_not_named(tmp_path: Path, tiny: Tiny, points: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OSError, match=r"file/run cannot be made \(Not a directory\); give another --out"):
+        train(tiny("points/meanflow"), open_dataset(points), tmp_path / "file" / "run")
 
 
 @pytest.mark.usefixtures("plain_cards")

@@ -120,6 +120,12 @@ def test_bad_value_is_taken(override: str, key: str, value: str) -> None:
     assert value in message
 
 
+def test_wrong_item_is_told_twice() -> None:
+    """Without its wrong items a list is too short for pydantic; the person is told of the item alone."""
+    assert refusal("run.ema=[2]") == "points/meanflow: run.ema.0: Input should be less than 0.28, not 2"
+    assert "at least 1 item" in refusal("run.ema=[]")
+
+
 def test_unknown_method_or_network_is_taken() -> None:
     method = refusal("objective={method: meanflwo}")
     assert "objective.method: 'meanflwo' is not one of " in method
@@ -237,3 +243,8 @@ def test_own_file_is_refused(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(MINIMAL))
     assert load_recipe(str(path), ["run.steps=5"]).run.steps == 5
     assert isinstance(load_recipe(str(path)), Recipe)
+
+
+def test_typo_is_hidden_by_what_it_leaves_missing() -> None:
+    with pytest.raises(ValueError, match=r"^mine: run\.stepps: no such key; did you mean run\.steps\?; kind: required"):
+        parse_recipe({"run": {"stepps": 3}}, "mine")

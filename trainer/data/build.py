@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{path}: {info['name']}, {info['kind']} {shape}, {counts}, {classes}")
     for split, count in info.get("corrupt", {}).items():
         if count:
-            print(f"{count} corrupt pictures left out of {split}; data.json lists them")
+            print(f"{count} corrupt picture{'s' * (count > 1)} left out of {split}; data.json names what and why")
     for name, digest in info["sha256"].items():
         print(f"sha256 {name:<13} {digest}")
     return 0

@@ -84,6 +84,9 @@ def open_dataset(path: str | Path, verify: bool = False) -> Dataset:
     return _open_folder(path, verify) if path.is_dir() else _open_npz(path)
 
 
+ALTERED = "the folder was altered after it was built, build it again"
+
+
 def _open_folder(path: Path, verify: bool) -> Dataset:
     info, stated = _read_data_json(path / "data.json")
     check_classes(stated.classes, path / "data.json")
@@ -94,12 +97,13 @@ def _open_folder(path: Path, verify: bool) -> Dataset:
         "sha256": _hashes(named_arrays(splits), stated, verify),
     }
     found["sha256"]["dataset"] = combined_sha256(found["sha256"])
-    for key in ("shape", "counts", "sha256"):
+    for key in ("shape", "counts"):
         if found[key] != info[key]:
-            raise ValueError(
-                f"{path}: {key} of the arrays is {found[key]}, but data.json says {info[key]}; "
-                f"the folder was altered after it was built, build it again"
-            )
+            raise ValueError(f"{path}: {key} of the arrays is {found[key]}, but data.json says {info[key]}; {ALTERED}")
+    if found["sha256"] != info["sha256"]:
+        names = sorted({name for name, _ in found["sha256"].items() ^ info["sha256"].items()})
+        arrays = [name for name in names if name != "dataset"] or names  # any of them alters that of the data set
+        raise ValueError(f"{path}: the SHA-256 of {', '.join(arrays)} is not what data.json says; {ALTERED}")
     return _dataset(stated.name, stated.kind, stated.classes, splits, info)
 
 

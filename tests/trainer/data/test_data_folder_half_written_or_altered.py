@@ -146,7 +146,7 @@ def test_a_data_json_that_is_none_is_refused(content: str, tmp_path: Path) -> No
 def test_exchanged_arrays_are_refused(tmp_path: Path) -> None:
     write_dataset(tmp_path / "toy", BUILT)
     np.save(tmp_path / "toy" / "train.x.npy", X + 1)
-    with pytest.raises(ValueError, match=r"sha256 of the arrays is .*altered after it was built"):
+    with pytest.raises(ValueError, match=r"toy: the SHA-256 of train\.x is not .*altered after it was built"):
         open_dataset(tmp_path / "toy")
 
 

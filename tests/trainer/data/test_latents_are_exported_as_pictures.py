@@ -27,3 +27,6 @@ def test_latents_become_a_bundle(
     with pytest.raises(ValueError, match=r"step-00000002 makes latents, and a bundle of them needs their decoder"):
         export(folder, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
+    readme = (tmp_path / "run" / "README.md").read_text()
+    assert "longjump export" not in readme
+    assert "models.checkpoint.load_checkpoint" in readme

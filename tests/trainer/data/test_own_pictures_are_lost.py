@@ -157,7 +157,7 @@ def test_damaged_pictures_are_not_listed(
     files |= {"a/004.png": b"\x89PNG\r\n", "b/011.png": files["b/011.png"][:40]}
     lay(tmp_path / "many", files)
     data_command(f"build folder --from many --size 2 --on-corrupt skip --workers {workers} --out made")
-    assert "2 corrupt pictures left out of train; data.json lists them" in capsys.readouterr().out
+    assert "2 corrupt pictures left out of train; data.json names what and why" in capsys.readouterr().out
     found = open_dataset("made")
     assert found.train.labels is not None
     good = [i for i in (*range(0, 20, 2), *range(1, 20, 2)) if i not in (4, 11)]
