@@ -53,7 +53,8 @@ class Loss(nn.Module):
     def forward(self, batch: Batch, draws: Draws, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss, a scalar with gradient, and the raw terms of the rows, with the loss among them."""
         self._asked = []
-        networks = Networks(self._u, self._exact, self.null_label, self.dropout)
+        still = self._still if self.dropout else None
+        networks = Networks(self._u, self._exact, self.null_label, self.dropout, still)
         target = self.objective(networks, batch, draws, step)
         losses = target.losses()
         return losses.mean(), {**target.terms, "loss": losses.detach()}
@@ -89,6 +90,14 @@ class Loss(nn.Module):
         with autocast(self.precision, z.device.type):
             value: Tensor = self.evaluate(z, *more)
         return value.to(z.dtype)
+
+    def _still(self, z: Tensor, *more: Tensor) -> Tensor:
+        before = self.flow_map.training
+        self.flow_map.eval()
+        try:
+            return self._u(z, *more)
+        finally:
+            self.flow_map.train(before)
 
     def _exact(self, z: Tensor, *more: Tensor) -> Tensor:
         self._asked.append(("exact", len(z), torch.is_grad_enabled()))

@@ -73,14 +73,17 @@ class MeanFlow(Objective):
             predictions.append(networks.u(z[tail], t[tail], s[tail], *condition.rows(tail)))
 
         if self.guidance.active(step):
+            still = networks.still or networks.u
             with torch.no_grad():
                 null = torch.full_like(condition.label, networks.null_label)
-                unconditional = networks.u(z, t, t, *condition.relabelled(null))
+                unconditional = still(z, t, t, *condition.relabelled(null))
                 conditional = unconditional
                 if self.guidance.asks_conditional:
-                    known = [prediction.detach() for prediction in predictions]  # u(z, t, t | c) where s = t
-                    if jumps:
-                        known.insert(0, networks.u(z[head], t[head], t[head], *condition.rows(head)))
+                    # u(z, t, t | c) is known where s = t, unless the prediction was made with dropout.
+                    asked = slice(0, jumps if networks.still is None else len(z))
+                    known = [] if networks.still else [prediction.detach() for prediction in predictions]
+                    if asked.stop:
+                        known.insert(0, still(z[asked], t[asked], t[asked], *condition.rows(asked)))
                     conditional = torch.cat(known)
             velocity = self.guidance.velocity(batch, t, conditional, unconditional)
 

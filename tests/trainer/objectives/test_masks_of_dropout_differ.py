@@ -10,8 +10,12 @@ from torch import Tensor
 
 from models.build import UNetArchitecture, build
 from models.flow_map import FlowMap
+from trainer.objectives.meanflow import MeanFlow
+from trainer.objectives.parts.guidance import Guidance
 from trainer.objectives.parts.tangent import Derivative, total_derivative
-from trainer.objectives.parts.target import Condition, Networks
+from trainer.objectives.parts.target import Batch, Condition, Networks, Target
+from trainer.objectives.parts.times import TwoTimes
+from trainer.step import Loss
 
 BACKENDS = get_args(Derivative.model_fields["backend"].annotation)
 ROWS = 4
@@ -58,3 +62,34 @@ def test_unshared_masks_pass(point, backend: str) -> None:
     """Negative control: told that there is no dropout, every backend but the joint pass draws anew."""
     _, derivative, _ = both(point, backend, dropout=False)
     assert derivative > 0.05
+
+
+@pytest.mark.parametrize("dropout", [0.3, 0.0])
+@pytest.mark.parametrize("jumps", [0.0, 0.5])
+def test_guidance_is_mixed_from_masked_velocities(point, monkeypatch, jumps: float, dropout: float) -> None:
+    """The velocities of the mix are those of the whole network (MeanFlow's code evaluates them without dropout)."""
+    flow_map, z, _, _, condition, velocity = point
+    for part in flow_map.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = dropout
+    objective = MeanFlow(guidance=Guidance(omega=1.0, kappa=0.5), times=TwoTimes(jumps=jumps))
+    batch = Batch(z - velocity, z, condition, torch.zeros(ROWS, dtype=torch.bool))
+    draws = objective.draw(ROWS, torch.Generator().manual_seed(0))
+    seen: list[Target] = []
+    answer = MeanFlow.__call__
+    monkeypatch.setattr(MeanFlow, "__call__", lambda *given: seen.append(answer(*given)) or seen[-1])
+    Loss(flow_map, objective, 2)(batch, draws, 1)
+    assert flow_map.training
+
+    def mixed() -> Tensor:
+        at, t = batch.at(draws.t), draws.t
+        null = torch.full_like(condition.label, 2)
+        with torch.no_grad():
+            asked = [flow_map(at, t, t, label) for label in (condition.label, null)]
+        tail = slice(draws.jumps, None)
+        return objective.guidance.velocity(batch, t, *asked)[tail] - seen[0].target[tail]
+
+    flow_map.eval()
+    assert mixed().abs().max() < 1e-12
+    flow_map.train()
+    assert (mixed().abs().max() > 0.01) == (dropout > 0)  # control: with masks the mix is another

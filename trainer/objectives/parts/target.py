@@ -21,6 +21,7 @@ class Networks(NamedTuple):
     exact: Velocity  # the same weights in float32 and eager: what derivatives are taken of
     null_label: int
     dropout: bool = False  # whether they draw masks, from torch's global generator
+    still: Velocity | None = None  # u without dropout, for targets; None where that is u itself
 
 
 @dataclass(frozen=True)
