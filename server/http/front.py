@@ -105,6 +105,9 @@ class Protocol(HttpToolsProtocol):
         self._pending = 0
         self._begun = None
         super().on_message_complete()
+        if not self.pipeline:
+            # uvicorn stops reading at a long body until more is asked for. Nobody asks, and the end would not be seen.
+            self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
         """A reply is handed over."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
+from typing import Any
 
 from server.http.departure import Asked, Departures, Watch
 from server.schedule.placement import ROOM_TICKS
 
 from .conftest import Server, Start, eventually
+from .test_head_has_no_end import Wire as HttpWire
+from .test_head_has_no_end import connect
+from .wires import settled
 
 
 def ask_and_leave(server: Server, target: str) -> socket.socket:
@@ -74,5 +78,52 @@ def test_other_asgi_servers_are_asked() -> None:
         for _ in range(3):
             await asyncio.sleep(0)
         assert told == ["kept"]
+
+    asyncio.run(scenario())
+
+
+class Read(HttpWire):
+    """A transport that knows whether anybody reads from it: only then is the end of the connection seen."""
+
+    reading = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+def test_long_upload_leaves_the_connection_read() -> None:
+    async def scenario() -> None:
+        read, go = asyncio.Event(), asyncio.Event()
+
+        async def work(scope: Any, receive: Any, send: Any) -> None:
+            while (await receive())["more_body"]:
+                pass
+            read.set()
+            await go.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+
+        protocol, _ = connect()
+        wire = Read()
+        protocol.connection_made(wire)
+        protocol.app = work
+        upload = b"x" * 200_000
+        post = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % len(upload)
+        protocol.data_received(post + upload[:100_000])
+        assert not wire.reading, "what nobody has fetched yet is bounded"
+        await settled()
+        assert wire.reading
+        protocol.data_received(upload[100_000:])
+        await read.wait()
+        assert wire.reading, "the client may leave while its work is done"
+        protocol.data_received(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert not wire.reading, "one request behind another is enough"
+        go.set()
+        await settled()
+        assert wire.said.count(b"200 OK") == 2
+        protocol.connection_lost(None)
 
     asyncio.run(scenario())
