@@ -115,8 +115,10 @@ class Dispatch:
         return waiter.answer
 
     def cancel(self, job_id: int) -> None:
-        """Drop a job that nobody waits for any more; its rows are in no later tick."""
-        self._forget(job_id)
+        """Drop a job that nobody waits for any more; its rows are in no later tick. Its future is cancelled."""
+        waiter = self._forget(job_id)
+        if waiter is not None:
+            waiter.answer.cancel()  # `idle` may wait for it
         worker = self._holder.get(job_id)
         if worker is not None:
             worker.wire.write(pack({"op": "cancel", "id": job_id}))  # it answers where the job was
@@ -280,7 +282,7 @@ class Dispatch:
         worker = self._holder.pop(job_id, None)
         if worker is not None:
             del worker.taken[job_id]
-        return self.queue.done(job_id) is not None
+        return self.queue.done(job_id)
 
 
 _TOO_LATE = "its deadline passed before it was begun"

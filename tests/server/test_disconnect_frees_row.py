@@ -7,13 +7,18 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from server.backend.dispatch import Dispatch
+from server.backend.queue import MemoryQueue
 from server.http.departure import Asked, Departures, Watch
+from server.jobs import CancelStage
+from server.schedule.admission import Bounds
+from server.schedule.costs import Costs
 from server.schedule.placement import ROOM_TICKS
 
-from .conftest import Server, Start, eventually
+from .conftest import PATIENCE, Server, Start, eventually, make_job
 from .test_head_has_no_end import Wire as HttpWire
 from .test_head_has_no_end import connect
-from .wires import settled
+from .wires import Wire, dispatch, settled
 
 
 def ask_and_leave(server: Server, target: str) -> socket.socket:
@@ -125,5 +130,36 @@ def test_long_upload_leaves_the_connection_read() -> None:
         await settled()
         assert wire.said.count(b"200 OK") == 2
         protocol.connection_lost(None)
+
+    asyncio.run(scenario())
+
+
+def test_who_waits_for_all_jobs_does_not_wait_for_one_that_was_given_up() -> None:
+    async def scenario() -> None:
+        jobs = dispatch()
+        answer = await jobs.submit(make_job(1))
+        idle = asyncio.ensure_future(jobs.idle())
+        await settled()
+        assert not idle.done()
+        jobs.cancel(1)
+        await asyncio.wait_for(idle, PATIENCE)
+        assert answer.cancelled()
+
+    asyncio.run(scenario())
+
+
+def test_client_that_leaves_when_its_work_is_done_is_not_counted() -> None:
+    async def scenario() -> None:
+        told: list[CancelStage] = []
+        jobs = Dispatch(MemoryQueue(Bounds(10, 10, 10)), Costs(1), cancelled=told.append)
+        wire = Wire(jobs)
+        await jobs.submit(make_job(1))
+        wire.answer("done", 1)
+        jobs.cancel(1)  # before the flight was told of its end
+        assert told == []
+        await jobs.submit(make_job(2))
+        wire.die()
+        jobs.cancel(2)
+        assert told == ["waiting"]
 
     asyncio.run(scenario())
