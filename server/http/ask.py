@@ -214,9 +214,16 @@ def json_fields(body: bytes) -> dict[str, Any]:
         raise ValueError(f"{constant} is not JSON")
 
     try:
-        fields = json.loads(body, object_pairs_hook=unique, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise problem.malformed(f"the body is not valid JSON: {error}") from None
+        # Decoded here, because `loads` would take UTF-16 and UTF-32 too, which others read otherwise (RFC 8259, 8.1).
+        fields = json.loads(body.decode("utf-8-sig"), object_pairs_hook=unique, parse_constant=refuse)
+    except RecursionError:
+        raise problem.malformed("the body is not valid JSON: it is nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise problem.malformed(f"the body is not valid JSON: byte {error.start} is not UTF-8") from None
+    except ValueError as error:
+        # Python's own words on a number's length speak of its settings.
+        why = "a number has too many digits" if "set_int_max_str_digits" in str(error) else error
+        raise problem.malformed(f"the body is not valid JSON: {why}") from None
     if not isinstance(fields, dict):
         raise problem.malformed('the body must be a JSON object, such as {"seed": 7}')
     return {name: value for name, value in fields.items() if value is not None}
@@ -246,7 +253,7 @@ def _validated(kind: type[Common], given: dict[str, Any], strict: bool, faults: 
     except ValidationError as error:
         wrong = {str(item["loc"][0]) for item in error.errors(include_url=False, include_context=False)}
         for name in sorted(wrong):
-            faults.add(name, given[name])
+            faults.add(name, given[name], typed=strict)
         rest = {name: value for name, value in given.items() if name not in wrong}
         return _validated(kind, rest, strict, faults) if rest else {}
     values = vars(ask)

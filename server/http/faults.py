@@ -54,14 +54,18 @@ class Faults:
         """Whether something is wrong with a field already."""
         return any(fault["field"] == field for fault in self.found)
 
-    def add(self, field: str, value: Any, detail: str | None = None) -> None:
-        """Note that a field's value is wrong; without `detail`, say what values are right."""
+    def add(self, field: str, value: Any, detail: str | None = None, typed: bool = False) -> None:
+        """Note that a field's value is wrong; without `detail`, say what values are right.
+
+        `typed`: the value's type is JSON's, so that a text is shown as one: "1" is no number.
+        """
         if len(self.found) >= MAX_FAULTS:
             return
         right = self._own.get(field) or (self._right().get(field) if field in self.fields else None)
         if detail is None:
             if right is not None:
-                detail = f"{field}={_quote(value)} is not {right.text}"
+                quotes = '"' if typed and isinstance(value, str) else ""
+                detail = f"{field}={quotes}{_quote(value)}{quotes} is not {right.text}"
             else:
                 detail = f"unknown field {_quote(field)}; the fields are {', '.join(self.fields)}"
         fault: dict[str, Any] = {"field": field[:_MAX_QUOTED], "detail": detail}

@@ -103,8 +103,8 @@ def unsupported_type(content_type: str) -> Problem:
         415,
         "unsupported-media-type",
         "The body is not JSON",
-        f"the body has the content type {content_type[:100]!r}; it must be application/json "
-        "(curl: -H 'Content-Type: application/json'), or put the fields into the query",
+        f"the body has the content type {content_type[:100]!r}; it must be application/json, in UTF-8 "
+        "(curl: -H 'Content-Type: application/json')",
     )
 
 

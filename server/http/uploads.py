@@ -211,7 +211,7 @@ def decode(image: bytes, width: int, height: int, max_pixels: int = MAX_PIXELS) 
     format = _format(image)
     # Imported by the first upload: they take time and memory that most servers never need. WebP's plugin by name,
     # because Pillow would load all of its plugins to find it.
-    from PIL import Image, WebPImagePlugin  # noqa: F401
+    from PIL import Image, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
 
     if format == "JPEG" and image.count(b"\xff\xda") > MAX_SCANS:
         raise _unreadable(f"it has more than {MAX_SCANS} scans")
@@ -224,6 +224,8 @@ def decode(image: bytes, width: int, height: int, max_pixels: int = MAX_PIXELS) 
         raise
     except Image.DecompressionBombError as error:
         raise _too_many_pixels("more pixels", max_pixels) from error
+    except UnidentifiedImageError as error:  # whose words are an address in memory
+        raise _unreadable("its head is damaged or cut off") from error
     except Exception as error:  # a damaged file can make Pillow raise nearly anything
         raise _unreadable(str(error)) from error
 

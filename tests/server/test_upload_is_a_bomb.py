@@ -56,6 +56,8 @@ REFUSED = {
     "JPEG of a thousand scans": (scans(1000), 422, "more than 100 scans"),
     "PNG text that unpacks to 100 MB": (png(8, 8, (b"zTXt", b"Comment\0\0" + FLAT)), 422, "cannot be read"),
     "PNG without a picture": (png(8, 8), 422, "cannot be read"),
+    "PNG of no size": (png(0, 0), 422, "its head is damaged or cut off"),
+    "PNG of a magic only": (file()[:8], 422, "its head is damaged or cut off"),
     "PNG cut off": (file((64, 64))[:60], 422, "cannot be read"),
     "JPEG cut off": (file((64, 64), "JPEG")[:-100], 422, "cannot be read"),
     "WebP cut off": (file((64, 64), "WEBP")[:40], 422, "cannot be read"),
