@@ -98,6 +98,11 @@ class Job:
     path: Path | None = None
 
     @cached_property
+    def rows(self) -> int:
+        """Rows of one step that are the job's own, without those that fill up the evaluations of a `bitwise` one."""
+        return rows_per_step(self.n, self.label, self.path)
+
+    @cached_property
     def rows_per_step(self) -> int:
         """Rows of one network evaluation that one step of all samples takes."""
         return rows_per_step(self.n, self.label, self.path, self.bitwise)

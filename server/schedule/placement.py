@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from server.jobs import Job
+from server.jobs import PINNED_ROWS, Job
 from server.schedule.policy import Key
 
 ROOM_TICKS = 3
@@ -17,20 +17,26 @@ def place(job: Job, held: Sequence[Collection[Job]], key: Callable[[Job], Key], 
     """Which worker takes a job: the one with the fewest rows ahead of it; None while none has room.
 
     `held` are the jobs that each worker has, `key` the order now, `knee` the rows of a full tick. Rows behind the job
-    in the order take no room: it passes them. A worker without jobs takes any.
+    in the order take no room: it passes them. Nor do those that fill up the ticks of `bitwise` jobs: others take their
+    places. A worker without jobs takes any.
     """
-    room = ROOM_TICKS * knee
     for number, jobs in enumerate(held):
         if not jobs:
             return number
-    if len(held) == 1 and sum([taken.rows_per_step for taken in held[0]]) < room:
+    if len(held) == 1 and sum([taken.rows for taken in held[0]]) < _room(held[0], knee):
         return 0  # whoever is ahead
     own = key(job)
     best: int | None = None
-    least = (room, 0)
+    least = (0, 0)
     for number, jobs in enumerate(held):
-        ahead = sum([taken.rows_per_step for taken in jobs if key(taken) < own])
+        ahead = sum([taken.rows for taken in jobs if key(taken) < own])
         load = (ahead, sum([taken.row_steps for taken in jobs]))
-        if ahead < room and (best is None or load < least):
+        if ahead < _room(jobs, knee) and (best is None or load < least):
             best, least = number, load
     return best
+
+
+def _room(jobs: Collection[Job], knee: int) -> int:
+    """Rows that a worker with these jobs has ahead of one that it is given, by the rows that its ticks take."""
+    pinned = any(taken.bitwise for taken in jobs)
+    return ROOM_TICKS * (max(knee, PINNED_ROWS) if pinned else knee)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from server.jobs import PINNED_ROWS
 from server.schedule.placement import ROOM_TICKS
 
 from .conftest import make_job
@@ -80,5 +81,21 @@ def test_ticks_make_the_room() -> None:
         wire.answer("done", ROOM)
         assert len(wire.jobs) == ROOM + 1
         assert told == [(2, 0.002)] * 50
+
+    asyncio.run(scenario())
+
+
+def test_rows_that_only_fill_a_tick_up_keep_nobody_out() -> None:
+    async def scenario() -> None:
+        jobs = dispatch()
+        one, two = Wire(jobs), Wire(jobs)
+        await jobs.submit(make_job(1, bitwise=True))
+        await jobs.submit(make_job(2, bitwise=True))
+        for number in range(3, 3 + 2 * PINNED_ROWS):
+            await jobs.submit(make_job(number, bitwise=number % 2 == 0))
+        assert len(one.jobs) == len(two.jobs) == 1 + PINNED_ROWS, "they share evaluations of so many rows"
+        for number in range(100, 100 + 10 * PINNED_ROWS):
+            await jobs.submit(make_job(number))
+        assert len(one.jobs) == len(two.jobs) == ROOM_TICKS * PINNED_ROWS, "there is a bound all the same"
 
     asyncio.run(scenario())
