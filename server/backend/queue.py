@@ -14,8 +14,8 @@ from server.jobs import Job
 from server.schedule.admission import Backlog, Bounds
 from server.schedule.policy import Key, Shares, changes, order_key, standing
 
-SPARE_CHANGES = 64
-"""Changes of standing of jobs that are gone, kept beyond two for each that waits: their times may be far off."""
+SPARE = 64
+"""Entries of jobs that are gone, kept in a heap beyond two for each job that waits: their turn may be far off."""
 
 
 class QueueFull(Exception):
@@ -134,14 +134,18 @@ class MemoryQueue:
     def _enqueue(self, job: Job) -> None:
         self._waiting[job.id] = job
         self._push(job, job.arrival)
-        if len(self._changes) > 2 * len(self._waiting) + SPARE_CHANGES:
+        if len(self._changes) > 2 * len(self._waiting) + SPARE:
             self._changes = [change for change in self._changes if change[1] in self._waiting]
             heapq.heapify(self._changes)
         for moment in changes(job):
             heapq.heappush(self._changes, (moment, job.id))
 
     def _push(self, job: Job, now: float) -> None:
-        heapq.heappush(self._groups.setdefault((job.client, standing(job, now)), []), (job.due, job.id))
+        group = self._groups.setdefault((job.client, standing(job, now)), [])
+        if len(group) > 2 * len(self._waiting) + SPARE:
+            group[:] = [entry for entry in group if entry[1] in self._waiting]
+            heapq.heapify(group)
+        heapq.heappush(group, (job.due, job.id))
 
     def _first(self, group: tuple[str, int]) -> Job | None:
         """The first waiting job of a group; a group without one is dropped."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from server.backend.queue import MemoryQueue, Queue, QueueFull
+from server.backend.queue import SPARE, MemoryQueue, Queue, QueueFull
 from server.jobs import Job, Vary
 from server.schedule.admission import Bounds
 from server.schedule.policy import QUANTUM
@@ -204,3 +204,15 @@ def test_no_job_is_lost_whatever_happens(make: Make) -> None:
     for number in waiting | taken:
         assert queue.done(number)
     assert queue.backlog.total == queue.backlog.requests == 0
+
+
+def test_jobs_that_left_behind_a_waiting_one_take_no_memory() -> None:
+    queue = MemoryQueue(WIDE)
+    fill(queue, make_job(1, due=0.0))
+    for number in range(2, 5000):
+        fill(queue, make_job(number))
+        if number % 100:
+            queue.done(number)
+    (group,) = queue._groups.values()
+    assert len(group) < 4 * queue.waiting + 2 * SPARE
+    assert take(queue) == [1, *range(100, 5000, 100)]
