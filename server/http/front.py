@@ -56,6 +56,8 @@ class Protocol(HttpToolsProtocol):
     _unread = 0
     """Bytes of replies that were not taken when `check` last looked, and since when there are no fewer."""
     _unread_since = 0.0
+    _refusal: Problem | None = None
+    """What is said of a request that cannot be read, once those before it are answered; nothing is read after it."""
 
     def connection_made(self, transport: Any) -> None:
         """A client is there."""
@@ -72,10 +74,10 @@ class Protocol(HttpToolsProtocol):
         """Parse, and refuse a head that is too long."""
         self._moved = self.loop.time()
         self._pending += len(data)
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._refusal is not None:
             return
         super().data_received(data)
-        if self._pending > MAX_HEAD and not self.transport.is_closing():
+        if self._pending > MAX_HEAD and not self.transport.is_closing() and self._refusal is None:
             self._refuse(problem.head_too_large(MAX_HEAD))
 
     def on_message_begin(self) -> None:
@@ -86,11 +88,11 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A head is whole."""
         self._pending = 0
-        self._headed = True
         self.scope[departure.KEY] = self._departures  # type: ignore[literal-required]
         if (refused := self._misfit()) is not None:
             self._refuse(refused)
             raise _Refused
+        self._headed = True
         super().on_headers_complete()
         if self.scope["method"] != "HEAD":  # whose replies are a head and nothing else
             self.cycle.transport = _Whole(self.transport)  # type: ignore[assignment]
@@ -112,6 +114,8 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """A reply is handed over."""
         self._moved = self.loop.time()
+        if self._refusal is not None and not self.pipeline and not self.transport.is_closing():
+            self._write_refusal(self._refusal)
         super().on_response_complete()
 
     def check(self, now: float) -> None:
@@ -123,7 +127,7 @@ class Protocol(HttpToolsProtocol):
         if unread and now - self._unread_since > UNREAD_SECONDS:
             self.transport.abort()
             return
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._refusal is not None:
             return
         answering = bool(self.cycle) and not self.cycle.response_complete  # uvicorn starts with no cycle
         if self._begun is None:
@@ -141,7 +145,7 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that cannot be parsed."""
-        if self.transport.is_closing():  # answered
+        if self.transport.is_closing() or self._refusal is not None:  # answered, or will be
             return
         too_long = self._pending > MAX_HEAD
         self._refuse(
@@ -170,7 +174,24 @@ class Protocol(HttpToolsProtocol):
         return None
 
     def _refuse(self, refused: Problem) -> None:
-        """Answer and close the connection."""
+        """Answer the request that is being read and close the connection, in its turn: replies go out in the order of
+        the requests (RFC 9112, 9.3.2)."""
+        waits = bool(self.cycle) and not self.cycle.response_complete
+        if self._begun is not None and self._headed:  # it has a cycle, the newest
+            if self.pipeline:
+                self.pipeline.popleft()
+            elif self.cycle.response_started:  # what is written now would be taken for a piece of it
+                self.transport.close()
+                return
+            else:
+                waits = False
+        if waits:
+            self._refusal = refused
+        else:
+            self._write_refusal(refused)
+
+    def _write_refusal(self, refused: Problem) -> None:
+        """Write the answer and close the connection."""
         body = refused.body()
         milliseconds = 1000 * (self.loop.time() - (self._moved if self._begun is None else self._begun))
         head = (
