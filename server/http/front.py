@@ -92,8 +92,8 @@ class Protocol(HttpToolsProtocol):
         if (refused := self._misfit()) is not None:
             self._refuse(refused)
             raise _Refused
-        self._headed = True
         super().on_headers_complete()
+        self._headed = True
         if self.scope["method"] != "HEAD":  # whose replies are a head and nothing else
             self.cycle.transport = _Whole(self.transport)  # type: ignore[assignment]
 

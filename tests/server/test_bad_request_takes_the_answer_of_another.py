@@ -21,6 +21,7 @@ REFUSED = b"HTTP/1.1 4"
 BAD = {
     "no request": b"BAD LINE\r\n\r\n",
     "no host": b"GET /bad HTTP/1.1\r\n\r\n",
+    "no path": b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n",
     "two lengths": b"POST /bad HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
     "head without end": b"GET /bad HTTP/1.1\r\nhost: x\r\ny: " + b"z" * (MAX_HEAD + 1),
     "broken body": OPEN + b"zz\r\n",
@@ -81,13 +82,14 @@ def test_broken_body_of_an_answered_request_gets_no_second_answer() -> None:
     asyncio.run(scenario())
 
 
-def test_control_broken_body_of_an_unanswered_request_is_refused_at_once() -> None:
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
+def test_control_behind_no_other_it_is_refused_at_once(bad: bytes) -> None:
     async def scenario() -> None:
         async def app(scope: Any, receive: Any, send: Any) -> None:
             while (await receive()).get("more_body"):
                 pass
 
-        wire = await talk(app, [OPEN, b"zz\r\n"], asyncio.Event())
+        wire = await talk(app, [bad], asyncio.Event())
         assert wire.said.startswith(REFUSED)
         assert wire.closed
 
