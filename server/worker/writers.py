@@ -72,9 +72,8 @@ class Writers:
 
     def cancel(self, job_id: int) -> bool:
         """Drop what has not been sent of a request; whether there was something."""
-        unsent = [key for key in list(self._wanted) if key[0] == job_id]
-        self._wanted.difference_update(unsent)
-        return bool(unsent)
+        dropped = [self._claim(key) for key in list(self._wanted) if key[0] == job_id]
+        return any(dropped)
 
     def beside(self, call: Callable[..., None], *arguments: object) -> None:
         """Call something slow without holding up the ticks."""
@@ -126,12 +125,24 @@ class Writers:
                 raise pictures
             blobs = write(job, pictures)
             stages = [done.queue, done.network, decode_seconds, time.monotonic() - start]
-            if key in self._wanted:
-                self._send({"op": "done", "id": job.id, "labels": done.labels, "stages": stages}, blobs)
         except Exception as error:
-            if key in self._wanted:
+            if self._claim(key):
                 self._fail(job, error)
-        self._wanted.discard(key)
+            return
+        if not self._claim(key):
+            return
+        try:
+            self._send({"op": "done", "id": job.id, "labels": done.labels, "stages": stages}, blobs)
+        except Exception as error:  # too long for a frame
+            self._fail(job, error)
+
+    def _claim(self, key: tuple[int, int]) -> bool:
+        """Whether it is this caller's, of all threads, who takes it out: what is sent was not cancelled as well."""
+        try:
+            self._wanted.remove(key)
+        except KeyError:
+            return False
+        return True
 
     def _part(self, part: Seen) -> None:
         """Decode, encode and send one part. One that cannot be is left out: the end of the request tells why."""

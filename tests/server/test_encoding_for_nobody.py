@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from export.runtime.bundle import open_bundle
 from server.worker import imaging, writers
+from server.worker.ticks import Finished
 
 from .conftest import eventually
 from .fake_worker import FakeEngine
@@ -82,3 +84,28 @@ def test_waiting_to_be_encoded(images: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert (header["op"], header["id"]) == ("done", 3)
         assert encoded == [1, 3], "one was being encoded when it was cancelled, two had not begun"
         eventually(lambda: not end.worker._writers._wanted, "nothing is remembered of them")
+
+
+def test_cancelled_while_it_is_sent(images: Path) -> None:
+    """A request has one end: the one that is on its way."""
+    told: list[str] = []
+
+    def send(header: dict[str, Any], blobs: object) -> None:
+        told.append(header["op"])
+        assert not lanes.cancel(header["id"])
+
+    lanes = writers.Writers(FakeEngine(open_bundle(images)), send, lambda one, error: told.append(str(error)))
+    lanes.write([Finished(job(1), [0], np.zeros((1, 3, 8, 8), np.float32), 0.0, 0.0)], idle=True)
+    assert told == ["done"]
+    assert not lanes.cancel(1)
+
+
+def test_reply_that_is_too_long_fails_once(images: Path) -> None:
+    told: list[str] = []
+
+    def send(header: dict[str, Any], blobs: object) -> None:
+        raise ValueError("too long")
+
+    lanes = writers.Writers(FakeEngine(open_bundle(images)), send, lambda one, error: told.append(str(error)))
+    lanes.write([Finished(job(1), [0], np.zeros((1, 3, 8, 8), np.float32), 0.0, 0.0)], idle=True)
+    assert told == ["too long"]
