@@ -272,8 +272,9 @@ def shortcut(endpoints: Mapping[tuple[str, str], Application], api: Application)
 
 def build_front(app: Application, keep_alive_seconds: int) -> Front:
     """A server for `app`. When it should exit it waits for open requests, until its `force_exit` is set."""
-    # Its warnings tell of clients' mistakes, which clients are told; errors are ours.
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    # Their warnings tell of clients' mistakes, which clients are told; errors are ours.
+    for name in ("uvicorn.error", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     config = uvicorn.Config(
         app,
         interface="asgi3",

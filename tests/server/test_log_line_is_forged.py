@@ -78,6 +78,16 @@ def test_a_path_is_data(server: Server) -> None:
     assert all(json.loads(line) for line in "".join(server.said).splitlines())
 
 
+def test_clients_mistake_is_one_line_of_no_warning(server: Server) -> None:
+    reply = server.client.post(
+        "/variations", content=b"--a\r\n", headers={"content-type": "multipart/form-data; boundary=b"}
+    )
+    assert reply.status_code == 400
+    logged(server, reply.headers["x-request-id"])
+    lines = [json.loads(line) for line in "".join(server.said).splitlines()]
+    assert not [line for line in lines if "boundary" in line["message"]]
+
+
 def test_text_has_one_line_and_no_forged_field() -> None:
     stages = Stages(0.001, 0.002, 0.0001, 0.0002)
     account = Account("generate", 200, None, "tiny", 4, "run", stages, first_image=0.0015)
