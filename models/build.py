@@ -62,6 +62,7 @@ def build(
     span: Span,
     guidance: bool = False,
     augment: int = 0,
+    t_max: float = 1.0,
 ) -> FlowMap:
     """A freshly initialised flow map.
 
@@ -72,6 +73,7 @@ def build(
         span: where the map may be asked (see `FlowMap`).
         guidance: whether it is told the guidance scale.
         augment: number of augmentation labels that it is told in training.
+        t_max: largest time that it is trained at (see `FlowMap`).
 
     Raises:
         ValueError: the network cannot take data of this shape.
@@ -111,4 +113,4 @@ def build(
             guidance=guidance,
             augment=augment,
         )
-    return FlowMap(net, architecture.parametrisation, span, architecture.sigma_data)
+    return FlowMap(net, architecture.parametrisation, span, architecture.sigma_data, t_max)

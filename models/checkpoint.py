@@ -45,6 +45,9 @@ class CheckpointConfig(BaseModel):
     grids: dict[str, list[tuple[float, float, float, float]]] = Field(description="steps -> [(t, s, a, b), ...]")
     emas: tuple[str, ...] = Field(description="horizons of the averaged weights; the first is the default")
     step: int
+    origin: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="teacher, weak_teacher and init: which checkpoints they were"
+    )
     recipe: dict[str, Any] = Field(description="the whole resolved recipe")
     data: dict[str, Any] = Field(description="what it was trained on: name, sha256, licence, credits")
 
@@ -143,6 +146,7 @@ def build_for(config: CheckpointConfig) -> FlowMap:
         config.span,
         guidance=config.guidance is not None,
         augment=config.augment,
+        t_max=config.t_max,
     )
 
 

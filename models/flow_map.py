@@ -35,6 +35,11 @@ class FlowMap(nn.Module):
         span: where the map may be asked. A `velocity` model is evaluated at (t, t) whatever s is, so that a jump is
             one Euler step.
         sigma_data: standard deviation of the data, used by `edm`.
+        t_max: largest time that it was trained at, where the path of a grid of noise levels ends. A jump from a later
+            time, t = 1, takes z for what it nearly is there: noise at t_max, scaled by t_max / t.
+
+    A map of span `endpoint` is a network of one time, told (t, t) whatever s is, so that it can begin with the weights
+    of a flow matching: its jump to 0 is then a denoiser, as in ECT (arXiv 2406.14548, section 3).
     """
 
     def __init__(
@@ -43,12 +48,14 @@ class FlowMap(nn.Module):
         parametrisation: Parametrisation = "raw",
         span: Span = "any",
         sigma_data: float = 0.5,
+        t_max: float = 1.0,
     ) -> None:
         super().__init__()
         self.net = net
         self.parametrisation = parametrisation
         self.span = span
         self.sigma_data = sigma_data
+        self.t_max = t_max
 
     def forward(
         self,
@@ -69,6 +76,8 @@ class FlowMap(nn.Module):
         Returns:
             [B, ...].
         """
+        if self.span == "endpoint":
+            s = t
         if self.parametrisation == "raw":
             raw: Tensor = self.net(z, t, s, label, guidance, augment)
             return raw
@@ -82,5 +91,8 @@ class FlowMap(nn.Module):
 
     def jump(self, z: Tensor, t: Tensor, s: Tensor, label: Tensor, guidance: Tensor | None = None) -> Tensor:
         """z at time t -> z at time s; shapes as in `forward`."""
+        if self.t_max < 1:
+            known = t.clamp(max=self.t_max)
+            z, t = z * per_sample(known / t.clamp(min=self.t_max), z), known
         asked = t if self.span == "velocity" else s
         return z - per_sample(t - s, z) * self(z, t, asked, label, guidance)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from trainer.augment import Augment, apply
+from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.objective import Draws, Objective
 from trainer.objectives.parts.target import Batch, Condition
 from trainer.seeds import step_generator
@@ -28,13 +29,14 @@ class Batches:
         self.stream, self.objective, self.augment = stream, objective, augment
         self.rows, self.shape, self.seed = rows, shape, seed
 
-    def draw(self, step: int, shards: Sequence[Shard]) -> Iterator[tuple[Batch, Draws]]:
-        """The parts of step `step` (counted from 1) that belong to the shards, one after the other."""
+    def draw(self, moment: Moment, shards: Sequence[Shard]) -> Iterator[tuple[Batch, Draws]]:
+        """The parts of a step that belong to the shards, one after the other."""
+        step = moment.step
         generator = step_generator(self.stream.device, self.seed, step)
         device = generator.device
         dropped = torch.rand(self.rows, generator=generator, device=device) < self.objective.label_dropout
         x1 = torch.randn((self.rows, *self.shape), generator=generator, device=device)
-        draws = self.objective.draw(self.rows, generator)
+        draws = self.objective.draw(self.rows, generator, moment)
         parameters = self.augment.draw(self.rows, generator) if self.augment.on else None
         for shard in shards:
             x0, label = self.stream.fetch(step, shard)

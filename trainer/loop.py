@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.card import checkpoint_files
+from trainer.company import NOBODY, Lenders
 from trainer.data.dataset import Dataset
 from trainer.ema import averaged
 from trainer.processes import Processes, contact
@@ -31,6 +32,7 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     track: str | None = None,
     command: str | None = None,
+    lenders: Lenders = NOBODY,
     begin: Callable[[Training], None] = lambda training: None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Path:
@@ -45,6 +47,7 @@ def train(
         stop: asked after every step on every process; true on one means that the first saves and all return.
         track: who watches, one of `trainer.track.TRACKERS`.
         command: what started this, for the run's README.
+        lenders: the checkpoints that it was given. A resumed run has its own weights, whatever `init` is.
         begin: called on the first process before the first step.
         tell: called there with a line for every checkpoint.
 
@@ -59,14 +62,14 @@ def train(
     """
     settings, processes = recipe.run, Processes(device)
     with processes.together():
-        training = Training(recipe, dataset, processes)
+        training = Training(recipe, dataset, processes, lenders)
     flow_map, emas, optimisers = training.flow_map, training.emas, training.optimisers
     directory = RunDirectory(out, settings.keep, writes=processes.first)
     done = 0
     with processes.together():
         if processes.first:
             if resume:
-                done = directory.restore(training.config, flow_map, emas, optimisers)
+                done = directory.restore(training.config, flow_map, emas, optimisers, training.beside())
             else:
                 directory.start(training.config.recipe)
             begin(training)
@@ -74,7 +77,7 @@ def train(
             directory.write_readme(run_readme(training.config, out, directory.rows(), command, saved))
     with processes.together():  # after the first, which removes what a killed run left
         if resume and not processes.first:
-            done = directory.restore(training.config, flow_map, emas, optimisers)
+            done = directory.restore(training.config, flow_map, emas, optimisers, training.beside())
     training.share()
     held_out = training.held_out if processes.first else None
     score = Score(held_out, settings.score, training.config) if held_out is not None else None
@@ -87,7 +90,7 @@ def train(
             row |= {"score": found} if found else {}
             directory.log(row)
             files = checkpoint_files(config, flow_map, directory.rows())
-        folder = directory.save(config, flow_map, emas, optimisers, files)
+        folder = directory.save(config, flow_map, emas, optimisers, training.beside(), files)
         directory.write_readme(run_readme(config, out, directory.rows(), command, folder))
         if "samples.png" in files:
             tracker.picture(row["step"], files["samples.png"])

@@ -14,7 +14,9 @@ HIDDEN = (".blocks.", ".resample.")
 
 
 class Optimisers:
-    """AdamW or RAdam on all parameters, or Muon on the matrices inside the blocks and AdamW on the rest.
+    """AdamW or RAdam on all parameters of a model and its companion, or Muon on the matrices inside the blocks.
+
+    AdamW then moves the rest.
 
     A U-Net holds the kernel of a convolution as the matrix [outputs, inputs * kernel * kernel], which is how Muon's
     author (Jordan, 2024) orthogonalises it.
@@ -23,7 +25,7 @@ class Optimisers:
         ValueError: Muon is asked for, and the model has no blocks.
     """
 
-    def __init__(self, model: nn.Module, settings: Optimiser) -> None:
+    def __init__(self, model: nn.Module, settings: Optimiser, companion: nn.Module | None = None) -> None:
         self.settings = settings
         matrices = [
             (name, value)
@@ -38,6 +40,8 @@ class Optimisers:
             raise ValueError("optimiser.name muon is for a network with blocks (dit, unet); use adamw with this one")
         chosen = {name for name, _ in matrices}
         rest = [(name, value) for name, value in model.named_parameters() if name not in chosen]
+        if companion is not None:
+            rest += [(f"companion.{name}", value) for name, value in companion.named_parameters()]
         decay = settings.weight_decay
         self.parts: list[torch.optim.Optimizer] = [
             torch.optim.RAdam(

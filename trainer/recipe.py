@@ -139,6 +139,13 @@ class Recipe(BaseModel):
             raise ValueError(f"run.channels_last is for convolutions, and network {self.model.network} has none")
         if self.data.augment.on and self.kind != "image":
             raise ValueError("data.augment is for images; set data.augment.probability to 0")
+        for steps in self.run.sample_steps:
+            try:
+                self.objective.grid(steps)
+            except ValueError as error:
+                raise ValueError(
+                    f"run.sample_steps has {steps}, which {self.objective.method} cannot do: {error}"
+                ) from None
         return self
 
 

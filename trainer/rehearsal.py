@@ -11,6 +11,7 @@ import yaml
 
 from models.cost import Cost, cost
 from trainer.card import checkpoint_files
+from trainer.company import NOBODY, Lenders
 from trainer.data.dataset import Dataset
 from trainer.device import peak_memory
 from trainer.ema import averaged
@@ -53,7 +54,7 @@ class Rehearsal:
         )
 
 
-def rehearse(recipe: Recipe, dataset: Dataset, device: str) -> Rehearsal:
+def rehearse(recipe: Recipe, dataset: Dataset, device: str, lenders: Lenders = NOBODY) -> Rehearsal:
     """Do the last few steps of the run first, when all that starts late (guidance, say) has started.
 
     Raises:
@@ -61,7 +62,7 @@ def rehearse(recipe: Recipe, dataset: Dataset, device: str) -> Rehearsal:
         Diverged: with the weights of the start these steps are not finite.
     """
     processes = Processes(device)
-    training = Training(recipe, dataset, processes)
+    training = Training(recipe, dataset, processes, lenders)
     network = network_cost(training)
     training.share()
     steps = recipe.run.steps

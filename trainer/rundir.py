@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import nn
 
 from models.checkpoint import CheckpointConfig, find_checkpoint, read_config, read_weights, write_weights
 from models.flow_map import FlowMap
@@ -81,11 +82,13 @@ class RunDirectory:
         flow_map: FlowMap,
         emas: list[PowerEMA],
         optimisers: Optimisers,
+        beside: Mapping[str, nn.Module],
         extras: Mapping[str, bytes],
     ) -> Path:
         """Write the checkpoint of `config.step`, then remove all but the newest `keep` and the best.
 
         Args:
+            beside: what else has weights that move (`trainer.training.Training.beside`).
             extras: more files of the folder by name: samples.png, curves.png, README.md, metrics.json.
 
         Returns:
@@ -103,6 +106,8 @@ class RunDirectory:
             for ema in emas:
                 write_weights(partial, f"ema-{ema.name}", ema.state)
             write_weights(partial / "resume", "state", optimisers.state())
+            for name, module in beside.items():
+                write_weights(partial / "resume", name, module.state_dict())
             for name, content in extras.items():
                 (partial / name).write_bytes(content)
             (partial / "config.json").write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
@@ -154,6 +159,7 @@ class RunDirectory:
         flow_map: FlowMap,
         emas: list[PowerEMA],
         optimisers: Optimisers,
+        beside: Mapping[str, nn.Module],
     ) -> int:
         """Load the newest checkpoint into the given parts, and drop from the run what came after it.
 
@@ -179,7 +185,7 @@ class RunDirectory:
         if started and not any(self.path.glob("step-*")):
             step = 0
         else:
-            step = self._load(config, flow_map, emas, optimisers)
+            step = self._load(config, flow_map, emas, optimisers, beside)
         if not self.writes:
             return step
         kept = [row for row in self.rows() if row["step"] <= step]
@@ -195,6 +201,7 @@ class RunDirectory:
         flow_map: FlowMap,
         emas: list[PowerEMA],
         optimisers: Optimisers,
+        beside: Mapping[str, nn.Module],
     ) -> int:
         folder = self.newest()
         found = read_config(folder)
@@ -206,6 +213,8 @@ class RunDirectory:
             for ema in emas:
                 ema.state = read_weights(folder / f"ema-{ema.name}.safetensors", device)
             optimisers.load(state)
+            for name, module in beside.items():
+                module.load_state_dict(read_weights(folder / "resume" / f"{name}.safetensors", device))
         except (KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300]  # torch names every weight, a line each
             raise ValueError(f"{folder}: its files do not belong together ({reason})") from None
@@ -225,6 +234,9 @@ def check_same_run(folder: Path, found: CheckpointConfig, now: CheckpointConfig)
         "data.augment": (f"{found.augment} labels", f"{now.augment} labels"),
         "objective.guidance": (_told(found), _told(now)),
         "objective.method": (found.method, now.method),
+        "--teacher": (_lent(found, "teacher"), _lent(now, "teacher")),
+        "--weak-teacher": (_lent(found, "weak_teacher"), _lent(now, "weak_teacher")),
+        "--init": (_lent(found, "init"), _lent(now, "init")),
         "optimiser.name": (found.recipe["optimiser"]["name"], now.recipe["optimiser"]["name"]),
         "run.ema": (", ".join(found.emas), ", ".join(now.emas)),
     }
@@ -239,6 +251,13 @@ def check_same_run(folder: Path, found: CheckpointConfig, now: CheckpointConfig)
 
 def _told(config: CheckpointConfig) -> str:
     return "no input of the network" if config.guidance is None else "an input of the network"
+
+
+def _lent(config: CheckpointConfig, role: str) -> str:
+    origin = config.origin.get(role)
+    if origin is None:
+        return "none"
+    return f"{origin['method']} after {origin['step']} steps, weights {origin['weights']} {origin['sha256'][:12]}"
 
 
 def replace_text(path: Path, text: str) -> None:

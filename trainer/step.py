@@ -4,6 +4,7 @@ derivatives included, lies inside."""
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,8 +14,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.flow_map import FlowMap
+from trainer.company import ALONE, Company, Lender
+from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.objective import Draws, Objective
-from trainer.objectives.parts.target import Batch, Networks
+from trainer.objectives.parts.target import Batch, Marginal, Networks
 from trainer.precision import Precision, autocast
 
 
@@ -25,6 +28,7 @@ class Loss(nn.Module):
     beside its wrapper would skip the averaging of gradients without a word.
 
     Args:
+        company: the networks beside it. Of these the companion is trained, the others have no gradient.
         precision: of the evaluations that are not part of a derivative.
         compiled: whether torch.compile works on those evaluations. Derivatives stay in eager torch.
     """
@@ -35,6 +39,7 @@ class Loss(nn.Module):
         objective: Objective,
         null_label: int,
         *,
+        company: Company = ALONE,
         precision: Precision = "fp32",
         compiled: bool = False,
     ) -> None:
@@ -43,23 +48,39 @@ class Loss(nn.Module):
         self.objective = objective
         self.null_label = null_label
         self.precision = precision
+        self.company = company
+        self.companion, self.lagged = company.companion, company.lagged
+        self.teachers = nn.ModuleList(
+            lender.flow_map for lender in (company.teacher, company.weak_teacher) if lender is not None
+        )
         self.dropout = any(isinstance(part, nn.Dropout) and part.p > 0 for part in flow_map.modules())
         # Of a function, not of the module, whose compiled form would put a prefix before the names of the weights. The
         # shapes of a run are few (all rows, the jumps, the others), so each gets code of its own.
-        self.evaluate = torch.compile(flow_map.forward, dynamic=False) if compiled else flow_map.forward
+        self.compiled = compiled
+        self.evaluate = self._quick(flow_map)
+        self.evaluate_lagged = self._quick(self.lagged) if self.lagged is not None else None
         self._asked: list[tuple[str, int, bool]] = []
         self._flops: dict[tuple[tuple[str, int, bool], ...], int | None] = {}
 
-    def forward(self, batch: Batch, draws: Draws, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Batch, draws: Draws, moment: Moment) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss, a scalar with gradient, and the raw terms of the rows, with the loss among them."""
         self._asked = []
-        still = self._still if self.dropout else None
-        networks = Networks(self._u, self._exact, self.null_label, self.dropout, still)
-        target = self.objective(networks, batch, draws, step)
+        networks = Networks(
+            self._u,
+            self._exact,
+            self.null_label,
+            dropout=self.dropout,
+            still=self._still if self.dropout else None,
+            lagged=self._lagged if self.lagged is not None else None,
+            teacher=self._marginal(self.company.teacher),
+            weak=self._marginal(self.company.weak_teacher),
+            companion=self.companion,
+        )
+        target = self.objective(networks, batch, draws, moment)
         losses = target.losses()
         return losses.mean(), {**target.terms, "loss": losses.detach()}
 
-    def flops(self, batch: Batch, draws: Draws, step: int) -> int | None:
+    def flops(self, batch: Batch, draws: Draws, moment: Moment) -> int | None:
         """Floating-point operations of the last call, which had these arguments, and of its backward pass.
 
         Of matrix products and convolutions, a multiply-accumulate being 2, with derivatives as they are and attention
@@ -69,7 +90,7 @@ class Loss(nn.Module):
         """
         asked = tuple(self._asked)
         if asked not in self._flops:
-            plain = Loss(self.flow_map, self.objective, self.null_label)
+            plain = Loss(self.flow_map, self.objective, self.null_label, company=self.company)
             tensors = {
                 name: _emptied(value).requires_grad_(value.requires_grad)
                 for name, value in (*plain.named_parameters(), *plain.named_buffers())
@@ -78,17 +99,40 @@ class Loss(nn.Module):
             counter = FlopCounterMode(display=False)
             try:
                 with sdpa_kernel(SDPBackend.MATH), counter:  # the counter knows attention by its matrix products only
-                    value, _ = functional_call(plain, tensors, (_emptied(batch), _emptied(draws), step))
+                    value, _ = functional_call(plain, tensors, (_emptied(batch), _emptied(draws), moment))
                     torch.autograd.grad(value, weights, allow_unused=True)
                 self._flops[asked] = int(counter.get_total_flops())
             except (NotImplementedError, RuntimeError):  # torch has both for a number asked of a tensor without content
                 self._flops[asked] = None
         return self._flops[asked]
 
+    def _quick(self, flow_map: FlowMap) -> Callable[..., Tensor]:
+        return torch.compile(flow_map.forward, dynamic=False) if self.compiled else flow_map.forward
+
     def _u(self, z: Tensor, *more: Tensor) -> Tensor:
-        self._asked.append(("u", len(z), torch.is_grad_enabled()))
+        return self._evaluated("u", self.evaluate, z, *more)
+
+    def _lagged(self, z: Tensor, *more: Tensor) -> Tensor:
+        assert self.evaluate_lagged is not None
+        return self._evaluated("lagged", self.evaluate_lagged, z, *more)
+
+    def _marginal(self, lender: Lender | None) -> Marginal | None:
+        """The velocity of a teacher; of one that is told a scale of guidance, at its default."""
+        if lender is None:
+            return None
+        flow_map, guidance = lender.flow_map, lender.config.guidance
+
+        def velocity(z: Tensor, t: Tensor, label: Tensor) -> Tensor:
+            told = () if guidance is None else (torch.full_like(t, guidance.default),)
+            with torch.no_grad():
+                return self._evaluated("teacher", flow_map.forward, z, t, t, label, *told)
+
+        return velocity
+
+    def _evaluated(self, name: str, evaluate: Callable[..., Tensor], z: Tensor, *more: Tensor) -> Tensor:
+        self._asked.append((name, len(z), torch.is_grad_enabled()))
         with autocast(self.precision, z.device.type):
-            value: Tensor = self.evaluate(z, *more)
+            value = evaluate(z, *more)
         return value.to(z.dtype)
 
     def _still(self, z: Tensor, *more: Tensor) -> Tensor:

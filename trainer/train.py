@@ -27,11 +27,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from trainer.recipes import shipped
 
 if TYPE_CHECKING:
+    from trainer.company import Lenders, Role
     from trainer.data.dataset import Dataset
     from trainer.recipe import Recipe
     from trainer.training import Training
@@ -50,6 +51,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", metavar="A.B=C", action="append", default=[], dest="overrides",
                         help="override a value of the recipe; may be given again. model.network=unet, say, also drops "
                              "the recipe's settings that only the other network has")  # fmt: skip
+    parser.add_argument("--teacher", metavar="CHECKPOINT", type=Path,
+                        help="the trained model that a distilling method learns from, a checkpoint or a run directory "
+                             "('longjump methods' says which methods do)")  # fmt: skip
+    parser.add_argument(
+        "--weak-teacher",
+        metavar="CHECKPOINT",
+        type=Path,
+        help="a worse one (smaller, or trained for less) that autoguidance leads away from",
+    )
+    parser.add_argument(
+        "--init", metavar="CHECKPOINT", type=Path, help="begin with the weights of a trained network of the same shape"
+    )
     parser.add_argument("--dry-run", action="store_true",
                         help="print the resolved recipe and what the run would cost here, by doing a few steps; "
                              "writes nothing")  # fmt: skip
@@ -78,6 +91,7 @@ def _run(args: argparse.Namespace) -> int:
     from trainer.data.dataset import open_dataset
     from trainer.processes import Processes, own_device
     from trainer.recipe import load_recipe
+    from trainer.start import read_lenders, settle
     from trainer.track import check_tracker
     from trainer.training import Diverged
 
@@ -85,12 +99,17 @@ def _run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     device = own_device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     _check_device(device)
+    roles = {"teacher": args.teacher, "weak_teacher": args.weak_teacher, "init": args.init}
+    given = {cast("Role", role): path for role, path in roles.items() if path is not None}
     with Processes(device).together():  # of what is wrong for all of them one tells
-        recipe = load_recipe(args.recipe, args.overrides)
+        recipe, told = settle(load_recipe(args.recipe, args.overrides), given)
         check_tracker(args.track)
         dataset = open_dataset(args.data)
+        lenders = read_lenders(given)
     try:
-        return _rehearse(recipe, dataset, device) if args.dry_run else _train(recipe, dataset, device, args)
+        if args.dry_run:
+            return _rehearse(recipe, dataset, device, lenders, told)
+        return _train(recipe, dataset, device, args, lenders, told)
     except Diverged as error:
         raise ValueError(str(error)) from error
     except torch.OutOfMemoryError as error:
@@ -100,18 +119,20 @@ def _run(args: argparse.Namespace) -> int:
         ) from error
 
 
-def _rehearse(recipe: Recipe, dataset: Dataset, device: str) -> int:
+def _rehearse(recipe: Recipe, dataset: Dataset, device: str, lenders: Lenders, told: list[str]) -> int:
     """Print the recipe, and as comments below it what it would cost, so that the output is a recipe."""
     from trainer.rehearsal import rehearse, resolved
 
-    found = rehearse(recipe, dataset, device)
+    found = rehearse(recipe, dataset, device, lenders)
     if _rank() == 0:
         print(resolved(recipe))
-        print("\n".join(f"# {line}" for line in str(found).splitlines()))
+        print("\n".join(f"# {line}" for line in (*told, *str(found).splitlines())))
     return 0
 
 
-def _train(recipe: Recipe, dataset: Dataset, device: str, args: argparse.Namespace) -> int:
+def _train(
+    recipe: Recipe, dataset: Dataset, device: str, args: argparse.Namespace, lenders: Lenders, told: list[str]
+) -> int:
     from tqdm import tqdm
 
     from trainer.loop import train
@@ -121,7 +142,7 @@ def _train(recipe: Recipe, dataset: Dataset, device: str, args: argparse.Namespa
         method, count = recipe.objective.method, training.processes.count
         where = training.processes.device if count == 1 else f"{count} processes"
         print(f"{method} on {dataset.name}: {recipe.run.steps:,} steps of {recipe.run.batch} on {where}")
-        print(network_cost(training), flush=True)
+        print("\n".join([*told, str(network_cost(training))]), flush=True)
 
     with StopSignal() as stop:
         checkpoint = train(
@@ -132,6 +153,7 @@ def _train(recipe: Recipe, dataset: Dataset, device: str, args: argparse.Namespa
             device=device,
             stop=stop,
             track=args.track,
+            lenders=lenders,
             command=shlex.join(["longjump", *sys.argv[1:]]),
             begin=begin,
             tell=lambda text: tqdm.write(text, file=sys.stdout),

@@ -9,14 +9,15 @@ from math import isfinite
 import torch
 from torch import Tensor, nn
 
-from export.runtime.grids import flow_grid
 from models.checkpoint import CheckpointConfig, build_for
 from models.unet import set_channels_last
 from trainer.augment import Augment
 from trainer.batches import Batches
+from trainer.company import NOBODY, Company, Lagged, Lenders, begin_from
 from trainer.data.dataset import Dataset
 from trainer.device import peak_flops
 from trainer.ema import PowerEMA, ema_name
+from trainer.objectives.parts.moment import Moment
 from trainer.optimiser import Optimisers
 from trainer.precision import allow_products
 from trainer.processes import Processes
@@ -40,12 +41,13 @@ class Training:
         recipe: what to do.
         dataset: checked data of the recipe's kind.
         processes: this process among those that train together.
+        lenders: the checkpoints that it was given.
 
     Raises:
-        ValueError: the recipe does not fit the data.
+        ValueError: the recipe does not fit the data, or a checkpoint that it was given.
     """
 
-    def __init__(self, recipe: Recipe, dataset: Dataset, processes: Processes) -> None:
+    def __init__(self, recipe: Recipe, dataset: Dataset, processes: Processes, lenders: Lenders = NOBODY) -> None:
         refuse_misfit(recipe, dataset)
         settings, objective = recipe.run, recipe.objective
         rows, self.held_out = hold_out(dataset, settings.score)
@@ -58,11 +60,13 @@ class Training:
             labels=tuple(dataset.classes),
             architecture=recipe.model,
             span=objective.span,
+            t_max=objective.t_max,
             guidance=objective.guidance_input,
             augment=Augment.LABELS if recipe.data.augment.on else 0,
-            grids={str(n): [tuple(jump) for jump in flow_grid(n)] for n in settings.sample_steps},
+            grids={str(n): [tuple(jump) for jump in objective.grid(n)] for n in settings.sample_steps},
             emas=tuple(map(ema_name, settings.ema)),
             step=0,
+            origin={role: lender.origin for role, lender in lenders},
             recipe=recipe.model_dump(mode="json"),
             data={
                 **dataset.info,
@@ -70,11 +74,21 @@ class Training:
                 **({} if rows is None else {"held_out": len(dataset.train.x) - len(rows)}),
             },
         )
+        lenders.refuse_misfit(self.config)
         torch.manual_seed(settings.seed)
         self.flow_map = build_for(self.config).to(processes.device)
+        self.companion = objective.companion(self.config)
+        if self.companion is not None:
+            self.companion.to(processes.device)
+        if lenders.init is not None:
+            begin_from(self.flow_map, lenders.init)
         set_channels_last(self.flow_map, settings.channels_last)
+        self.lagged = Lagged(self.flow_map) if objective.decay(self.moment(1)) is not None else None
+        for each in (lenders.teacher, lenders.weak_teacher):
+            if each is not None:
+                each.flow_map.to(processes.device)
         self.emas = [PowerEMA(self.flow_map, horizon) for horizon in settings.ema]
-        self.optimisers = Optimisers(self.flow_map, recipe.optimiser)
+        self.optimisers = Optimisers(self.flow_map, recipe.optimiser, self.companion)
         stream = Stream(
             dataset,
             settings.batch,
@@ -90,6 +104,12 @@ class Training:
             self.flow_map,
             objective,
             stream.null_label,
+            company=Company(
+                self.lagged.flow_map if self.lagged is not None else None,
+                lenders.teacher,
+                lenders.weak_teacher,
+                self.companion,
+            ),
             precision=settings.precision,
             compiled=settings.compiles(processes.device.type),
         )
@@ -102,20 +122,20 @@ class Training:
 
     def step(self, step: int) -> float:
         """Do step `step`, counted from 1, and return its learning rate. Raises Diverged."""
-        settings = self.recipe.run
-        pieces = self.batches.draw(step, self.shards)
+        settings, moment = self.recipe.run, self.moment(step)
+        pieces = self.batches.draw(moment, self.shards)
         for shard in self.shards:
             with self.processes.together():  # ends before the loss, in which DDP may speak to the others
                 batch, draws = next(pieces)
                 torch.manual_seed(step_seed(settings.seed, step, shard.index))  # of dropout
             with nullcontext() if shard is self.shards[-1] else self.processes.apart(self.loss):
                 with self.processes.together():
-                    value, terms = self.loss(batch, draws, step)
+                    value, terms = self.loss(batch, draws, moment)
                     check_finite(step, terms)
                 (value / len(self.shards)).backward()
             self.meter.add(terms)
             begun = time.monotonic()
-            self.meter.work(self.alone.flops(batch, draws, step))  # counts when the work is another than before
+            self.meter.work(self.alone.flops(batch, draws, moment))  # counts when the work is another than before
             self.meter.pause(begun)
         rate = self.recipe.optimiser.rate(step, settings.steps)
         norm = self.optimisers.step(rate)
@@ -124,7 +144,19 @@ class Training:
         self.meter.step(norm)
         for ema in self.emas:
             ema.update(self.flow_map, step)
+        decay = self.recipe.objective.decay(moment)
+        if self.lagged is not None and decay is not None:
+            self.lagged.update(self.flow_map, decay)
         return rate
+
+    def moment(self, step: int) -> Moment:
+        """Step `step`, counted from 1, as the objective sees it."""
+        return Moment(step, self.recipe.run.steps)
+
+    def beside(self) -> dict[str, nn.Module]:
+        """What else has weights that move, by the name of its file."""
+        named = {"lagged": self.lagged.flow_map if self.lagged is not None else None, "companion": self.companion}
+        return {name: module for name, module in named.items() if module is not None}
 
     def check_weights(self, step: int) -> None:
         """Raise Diverged where a weight is not finite: the step after the save would be the first to tell."""

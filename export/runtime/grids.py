@@ -63,6 +63,24 @@ def renoise_grid(times: Sequence[float]) -> Grid:
     return tuple(Step(float(t), 0.0, 1.0 - r, float(r)) for t, r in zip(times, ends, strict=True))
 
 
+def gamma_grid(times: Sequence[float], gamma: float) -> Grid:
+    """gamma-sampling between falling times (CTM, arXiv 2310.02279, algorithm 3): part of the noise is new each time.
+
+    To come to r, a jump leads below it, to the noise level sigma = sqrt(1 - gamma^2) r / (1 - r), and new noise of the
+    level gamma r / (1 - r) brings it back. gamma = 0 is the flow, gamma = 1 re-noising. `times` begins with 1; the last
+    jump leads to 0. Raises ValueError as `renoise_grid` does, and for a gamma outside [0, 1].
+    """
+    if not 0.0 <= gamma <= 1.0:
+        raise ValueError(f"gamma={gamma:g} is not in [0, 1]: 0 is the flow, 1 is re-noising")
+    steps = []
+    for t, _, a, r in renoise_grid(times):
+        # On the linear path sigma = t / (1 - t), so t = sigma / (1 + sigma); a = 1 - r.
+        level = math.sqrt(1.0 - gamma**2) * r
+        s = level / (a + level)
+        steps.append(Step(t, s, a / (1.0 - s), gamma * r))
+    return tuple(steps)
+
+
 def variation_grid(span: Span, t_max: float, strength: float, steps: int) -> Grid:
     """`steps` jumps from t = `strength` to the data, for an image that was noised to there.
 

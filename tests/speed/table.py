@@ -24,6 +24,7 @@ from models.build import DiTArchitecture, build
 from trainer.device import peak_memory
 from trainer.objectives.flow_matching import FlowMatching
 from trainer.objectives.meanflow import MeanFlow
+from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.objective import Objective
 from trainer.objectives.parts.tangent import Derivative
 from trainer.objectives.parts.target import Batch, Condition
@@ -58,13 +59,13 @@ def stepper(name: str, rows: int) -> tuple[Callable[[], None], Callable[[], int 
     loss, optimisers = Loss(flow_map, method, LABELS), Optimisers(flow_map, Optimiser())
     x0, x1 = torch.randn(2, rows, *SHAPE).unbind()
     batch = Batch(x0, x1, Condition(torch.randint(LABELS, (rows,))), torch.zeros(rows, dtype=torch.bool))
-    draws = method.draw(rows, torch.Generator().manual_seed(0))
+    draws = method.draw(rows, torch.Generator().manual_seed(0), Moment(1, 1))
 
     def step() -> None:
-        loss(batch, draws, 1)[0].backward()
+        loss(batch, draws, Moment(1, 1))[0].backward()
         optimisers.step(1e-5)
 
-    return step, lambda: loss.flops(batch, draws, 1)
+    return step, lambda: loss.flops(batch, draws, Moment(1, 1))
 
 
 def memory(name: str, rows: int) -> int:

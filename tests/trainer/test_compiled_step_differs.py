@@ -15,6 +15,7 @@ from trainer.data.dataset import open_dataset
 from trainer.loop import train
 from trainer.objectives.flow_matching import FlowMatching
 from trainer.objectives.meanflow import MeanFlow
+from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.objective import Objective
 from trainer.objectives.parts.target import Batch, Condition
 from trainer.objectives.parts.times import TwoTimes
@@ -43,8 +44,8 @@ def step(flow_map: FlowMap, objective: Objective, compiled: bool) -> tuple[Tenso
     x0, x1 = torch.randn(2, ROWS, 1, 4, 4).unbind()
     label = torch.randint(0, 3, (ROWS,))
     batch = Batch(x0, x1, Condition(label), label == 2)
-    draws = objective.draw(ROWS, torch.Generator().manual_seed(2))
-    loss, terms = Loss(flow_map, objective, 2, compiled=compiled)(batch, draws, 1)
+    draws = objective.draw(ROWS, torch.Generator().manual_seed(2), Moment(1, 1))
+    loss, terms = Loss(flow_map, objective, 2, compiled=compiled)(batch, draws, Moment(1, 1))
     return loss, terms, list(torch.autograd.grad(loss, list(flow_map.parameters())))
 
 

@@ -14,6 +14,7 @@ from trainer.augment import Augment
 from trainer.batches import Batches
 from trainer.data.dataset import open_dataset
 from trainer.objectives import methods
+from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.objective import Draws, Objective
 from trainer.objectives.parts.target import Batch
 from trainer.seeds import step_seed
@@ -47,10 +48,10 @@ def tensors(batch: Batch, draws: Draws) -> dict[str, Tensor]:
 def test_shards_are_not_the_rows_of_the_batch(batches: Make, method: str, count: int) -> None:
     """As other processes would draw them, out of order: each shard from a stream of its own."""
     objective = methods()[method]()
-    (whole,) = batches(objective, 0.5).draw(5, [Shard()])
+    (whole,) = batches(objective, 0.5).draw(Moment(5, 300), [Shard()])
     for index in reversed(range(count)):
         shard = Shard(index, count)
-        (part,) = batches(objective, 0.5).draw(5, [shard])
+        (part,) = batches(objective, 0.5).draw(Moment(5, 300), [shard])
         expected = tensors(*whole)
         for name, value in tensors(*part).items():
             assert torch.equal(value, shard.rows(expected[name])), name
@@ -59,7 +60,7 @@ def test_shards_are_not_the_rows_of_the_batch(batches: Make, method: str, count:
 
 def test_jumps_are_shared_unevenly(batches: Make) -> None:
     """A quarter of 8 rows jumps: one each in two shards, and in none of them behind a row that does not."""
-    parts = [part for _, part in batches(methods()["meanflow"]()).draw(1, [Shard(0, 2), Shard(1, 2)])]
+    parts = [part for _, part in batches(methods()["meanflow"]()).draw(Moment(1, 300), [Shard(0, 2), Shard(1, 2)])]
     assert [part.jumps for part in parts] == [1, 1]
     assert all((part.s < part.t).tolist() == [True, False, False, False] for part in parts)
 
@@ -68,7 +69,8 @@ def test_noise_repeats(batches: Make) -> None:
     """Every step and every seed has noise of its own, and the same at each asking."""
     objective = methods()["flow-matching"]()
     drawn = [
-        next(batches(objective, seed=seed).draw(step, [Shard()])) for seed, step in ((0, 1), (0, 2), (1, 1), (0, 1))
+        next(batches(objective, seed=seed).draw(Moment(step, 300), [Shard()]))
+        for seed, step in ((0, 1), (0, 2), (1, 1), (0, 1))
     ]
     noise = [batch.x1 for batch, _ in drawn]
     assert torch.equal(noise[0], noise[3])
@@ -85,7 +87,7 @@ def test_masks_follow_the_noise() -> None:
 def test_labels_dropped_at_another_rate(batches: Make, share: float) -> None:
     """A dropped row has the null label, 2; the others keep a label; the share is met within four standard errors."""
     source = batches(methods()["flow-matching"](label_dropout=share))
-    drawn = [next(source.draw(step, [Shard()]))[0] for step in range(1, 301)]
+    drawn = [next(source.draw(Moment(step, 300), [Shard()]))[0] for step in range(1, 301)]
     dropped = torch.cat([batch.dropped for batch in drawn])
     label = torch.cat([batch.condition.label for batch in drawn])
     assert torch.equal(label == 2, dropped)

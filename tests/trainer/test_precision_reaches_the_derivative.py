@@ -12,6 +12,7 @@ from models.build import MLPArchitecture, build
 from trainer.data.dataset import open_dataset
 from trainer.loop import train
 from trainer.objectives.meanflow import MeanFlow
+from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.objective import Draws
 from trainer.objectives.parts.target import Batch, Condition, Networks, Target
 from trainer.objectives.parts.times import TwoTimes
@@ -36,7 +37,7 @@ def parts() -> Callable[..., tuple[Loss, Batch, Draws]]:
         objective = MeanFlow(times=TwoTimes(jumps=0.5), derivative={"backend": backend}, **settings)
         label = torch.randint(0, 3, (ROWS,))
         batch = Batch(torch.randn(ROWS, 3), torch.randn(ROWS, 3), Condition(label), label == 2)
-        draws = objective.draw(ROWS, torch.Generator().manual_seed(1))
+        draws = objective.draw(ROWS, torch.Generator().manual_seed(1), Moment(1, 1))
         return Loss(flow_map, objective, 2, precision=precision), batch, draws
 
     return make
@@ -48,7 +49,7 @@ def test_derivative_is_taken_in_bfloat16(parts, backend: str) -> None:
     terms = {}
     for precision in ("fp32", "bf16"):
         loss, batch, draws = parts(precision, backend)
-        terms[precision] = loss(batch, draws, 1)[1]
+        terms[precision] = loss(batch, draws, Moment(1, 1))[1]
     exact, found = terms["fp32"], terms["bf16"]
     # v_c and u(z, t, s) do not enter the derivative's tangent; nothing in it is rounded to 8 bits.
     torch.testing.assert_close(found["derivative"], exact["derivative"], rtol=1e-6, atol=0)
@@ -59,7 +60,7 @@ def test_derivative_is_taken_in_bfloat16(parts, backend: str) -> None:
 def test_guided_evaluation_leaves_weights_without_gradient(parts) -> None:
     """Weights that were cast without gradient must not be used again by the pass that has one."""
     loss, batch, draws = parts("bf16", guidance={"kappa": 0.4})
-    loss(batch, draws, 1)[0].backward()
+    loss(batch, draws, Moment(1, 1))[0].backward()
     for name, weight in loss.flow_map.named_parameters():
         assert weight.dtype == torch.float32
         assert weight.grad is not None, name
@@ -92,16 +93,16 @@ def test_operations_are_counted_wrongly(parts) -> None:
     counts = {}
     for backend in ("joint", "forward", "difference", "one-sided"):
         loss, batch, draws = parts("fp32", backend)
-        value, _ = loss(batch, draws, 1)
+        value, _ = loss(batch, draws, Moment(1, 1))
         value.backward()
         before = [weight.grad.clone() for weight in loss.flow_map.parameters()]
-        counts[backend] = loss.flops(batch, draws, 1)
-        assert loss.flops(batch, draws, 1) == counts[backend]
+        counts[backend] = loss.flops(batch, draws, Moment(1, 1))
+        assert loss.flops(batch, draws, Moment(1, 1)) == counts[backend]
         assert all(torch.equal(weight.grad, old) for weight, old in zip(loss.flow_map.parameters(), before))
     seen: set[str] = set()
     loss, batch, draws = parts("fp32")
     loss.flow_map.register_forward_pre_hook(lambda _, inputs: seen.add(inputs[0].device.type))
-    loss.flops(batch, draws, 1)
+    loss.flops(batch, draws, Moment(1, 1))
     assert seen == {"meta"}  # the peak of memory in the log is that of the steps
     matrices = [weight.numel() for weight in loss.flow_map.parameters() if weight.dim() == 2]
     labels = loss.flow_map.net.conditioning.label.weight.numel()
@@ -122,5 +123,5 @@ def test_objective_that_looks_at_content_ends_the_run(parts) -> None:
         return objective(networks, batch, draws, step)
 
     loss.objective = looks
-    loss(batch, draws, 1)
-    assert loss.flops(batch, draws, 1) is None
+    loss(batch, draws, Moment(1, 1))
+    assert loss.flops(batch, draws, Moment(1, 1)) is None

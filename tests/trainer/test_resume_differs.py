@@ -67,9 +67,9 @@ def test_lost_state_goes_unnoticed(
     train(recipe, dataset, tmp_path / "paused", stop=stop_after(3))
     restore = RunDirectory.restore
 
-    def forgetful(self: RunDirectory, config: Any, flow_map: Any, emas: Any, optimisers: Any) -> int:
+    def forgetful(self: RunDirectory, config: Any, flow_map: Any, emas: Any, optimisers: Any, beside: Any) -> int:
         averages, moments = [dict(ema.state) for ema in emas], optimisers.state()
-        step = restore(self, config, flow_map, emas, optimisers)
+        step = restore(self, config, flow_map, emas, optimisers, beside)
         if lost == "averages":
             for ema, state in zip(emas, averages, strict=True):
                 ema.state = state

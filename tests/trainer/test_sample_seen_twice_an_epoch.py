@@ -15,6 +15,7 @@ from trainer.batches import Batches
 from trainer.data.arrays import Split
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.objectives.flow_matching import FlowMatching
+from trainer.objectives.parts.moment import Moment
 from trainer.shard import Shard
 from trainer.stream import AHEAD, Stream, as_z, z_shape
 
@@ -161,7 +162,7 @@ def test_labels_dropped_at_another_rate(rate: float) -> None:
     """A dropped label is the null label, index K; the share is the stated one within 4 standard errors."""
     drawing, dropped = batches(1000, 1000, rate), []
     for step in range(1, 41):
-        ((batch, _),) = drawing.draw(step, [Shard()])
+        ((batch, _),) = drawing.draw(Moment(step, 300), [Shard()])
         assert torch.equal(batch.condition.label == 3, batch.dropped)
         dropped.append(batch.dropped)
     found, tolerance = torch.cat(dropped).float().mean().item(), 4 * (rate * (1 - rate) / 40_000) ** 0.5
@@ -181,7 +182,7 @@ def test_unlabelled_data_has_a_class(points: Path, placement: Literal["device", 
 
 def test_noise_repeats() -> None:
     drawing = batches(4000, 4000, 0.1)
-    first, second = (next(iter(drawing.draw(step, [Shard()])))[0] for step in (1, 2))
+    first, second = (next(iter(drawing.draw(Moment(step, 300), [Shard()])))[0] for step in (1, 2))
     assert not torch.equal(first.x1, second.x1)
     assert first.x1.mean().item() == pytest.approx(0, abs=4 / 4000**0.5)
     assert first.x1.std().item() == pytest.approx(1, abs=4 / 8000**0.5)

@@ -8,6 +8,7 @@ import torch
 from torch import Generator
 
 from models.flow_map import Span
+from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.objective import Draws, Objective
 from trainer.objectives.parts.target import Batch, Networks, Target, mean_square
 from trainer.objectives.parts.times import LogitNormal, TimeLaw
@@ -17,16 +18,18 @@ class FlowMatching(Objective):
     """E ||u(z_t, t, t) - v_c||^2 / D. At the optimum on N(m, s^2 I) its value is s^2 / sigma_t^2 averaged over t."""
 
     span: ClassVar[Span] = "velocity"
+    reference: ClassVar[str] = "arXiv 2210.02747, eq. 23"
+    no_average: ClassVar[str | None] = "its target is data, which no network makes"
 
     method: Literal["flow-matching"] = "flow-matching"
     t: TimeLaw = LogitNormal(mean=0.0)
 
-    def draw(self, rows: int, generator: Generator) -> Draws:
+    def draw(self, rows: int, generator: Generator, moment: Moment) -> Draws:
         """Times with s = t."""
         t = self.t.draw(rows, generator)
         return Draws(t, t)
 
-    def __call__(self, networks: Networks, batch: Batch, draws: Draws, step: int) -> Target:
+    def __call__(self, networks: Networks, batch: Batch, draws: Draws, moment: Moment) -> Target:
         """Regress the conditional velocity, whose conditional mean is the marginal one."""
         t = draws.t
         prediction = networks.u(batch.at(t), t, t, *batch.condition)

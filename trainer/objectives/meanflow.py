@@ -11,7 +11,8 @@ from torch import Generator
 from models.checkpoint import GuidanceInput
 from models.flow_map import Span, per_sample
 from trainer.objectives.parts.guidance import Guidance
-from trainer.objectives.parts.objective import Draws, Objective
+from trainer.objectives.parts.moment import Moment
+from trainer.objectives.parts.objective import STOP_GRADIENT, Draws, Objective
 from trainer.objectives.parts.tangent import Derivative
 from trainer.objectives.parts.target import Batch, Networks, Target, mean_square
 from trainer.objectives.parts.times import TwoTimes
@@ -29,6 +30,9 @@ class MeanFlow(Objective):
     """
 
     span: ClassVar[Span] = "any"
+    reference: ClassVar[str] = "arXiv 2505.13447, eq. 9 and 10"
+    jvp: ClassVar[bool] = True
+    no_average: ClassVar[str | None] = STOP_GRADIENT
 
     method: Literal["meanflow"] = "meanflow"
     times: TwoTimes = TwoTimes()
@@ -53,12 +57,12 @@ class MeanFlow(Objective):
         """The scale or the range of the guidance in the target."""
         return self.guidance.scales if self.guidance.guides else None
 
-    def draw(self, rows: int, generator: Generator) -> Draws:
+    def draw(self, rows: int, generator: Generator, moment: Moment) -> Draws:
         """Two times a row, the jumps first, and a scale where the network is told it."""
         t, s = self.times.draw(rows, generator)
         return Draws(t, s, self.times.count(rows), self.guidance.draw(rows, generator))
 
-    def __call__(self, networks: Networks, batch: Batch, draws: Draws, step: int) -> Target:
+    def __call__(self, networks: Networks, batch: Batch, draws: Draws, moment: Moment) -> Target:
         """The target of every row; only the jumps pay for the derivative, which (t - s) cancels on the other rows.
 
         The two kinds of rows are evaluated apart, so that a jump's prediction and its derivative can share a pass and
@@ -72,7 +76,7 @@ class MeanFlow(Objective):
         if jumps < len(z):
             predictions.append(networks.u(z[tail], t[tail], s[tail], *condition.rows(tail)))
 
-        if self.guidance.active(step):
+        if self.guidance.active(moment.step):
             still = networks.still or networks.u
             with torch.no_grad():
                 null = torch.full_like(condition.label, networks.null_label)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trainer.objectives.parts import tangent
+from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.target import Batch, Condition, Networks
 from trainer.objectives.parts.times import LogitNormal, TwoTimes
 from trainer.oracle import Gaussian, GaussianMixture
@@ -84,9 +85,10 @@ def fixed_times() -> Callable[..., TwoTimes]:
 def ask() -> Callable:
     """`ask(objective, u, batch)`: one call, with a fresh generator of the given seed."""
 
-    def call(objective: Callable, u: Callable, batch: Batch, seed: int = 0, step: int = 1, null_label: int = 0):
-        draws = objective.draw(len(batch.x0), torch.Generator().manual_seed(seed))
-        return objective(Networks(u, u, null_label), batch, draws, step)
+    def call(objective: Callable, u: Callable, batch: Batch, seed=0, step: int = 1, steps=100, null_label=0, **more):
+        moment = Moment(step, steps)
+        draws = objective.draw(len(batch.x0), torch.Generator().manual_seed(seed), moment)
+        return objective(Networks(u, u, null_label, **more), batch, draws, moment)
 
     return call
 

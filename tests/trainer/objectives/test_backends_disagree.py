@@ -11,6 +11,7 @@ from torch import Tensor
 from models.build import DiTArchitecture, MLPArchitecture, UNetArchitecture, build
 from models.flow_map import FlowMap
 from trainer.objectives.meanflow import MeanFlow
+from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.tangent import (
     Derivative,
     central_difference,
@@ -140,9 +141,9 @@ def gradients(flow_map: FlowMap, shape: tuple[int, ...], backend: str, **setting
         torch.zeros(ROWS, dtype=torch.bool),
     )
     objective = MeanFlow(times=TwoTimes(jumps=0.5), derivative={"backend": backend}, **settings)
-    draws = objective.draw(ROWS, torch.Generator().manual_seed(1))
+    draws = objective.draw(ROWS, torch.Generator().manual_seed(1), Moment(1, 1))
     networks = Networks(flow_map, flow_map, 3)
-    loss = objective(networks, batch, draws, 1).losses().mean()
+    loss = objective(networks, batch, draws, Moment(1, 1)).losses().mean()
     return list(torch.autograd.grad(loss, list(flow_map.parameters())))
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trainer.objectives.flow_matching import FlowMatching
 from trainer.objectives.meanflow import MeanFlow
+from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.target import Batch
 from trainer.objectives.parts.times import TwoTimes, Uniform
 from trainer.oracle import Gaussian
@@ -28,7 +29,7 @@ def feature(k: int, i: int, j: int):
 
 def mirrored(objective, batch: Batch) -> Batch:
     """The batch with the same z at the times that `ask` will draw, and x1 - x0 mirrored about v(z, t)."""
-    t = objective.draw(len(batch.x0), torch.Generator().manual_seed(0)).t
+    t = objective.draw(len(batch.x0), torch.Generator().manual_seed(0), Moment(1, 1)).t
     z = batch.at(t)
     velocity = 2 * DATA.velocity(z, t) - batch.velocity
     return batch._replace(x0=z - t[:, None] * velocity, x1=z + (1 - t)[:, None] * velocity)

@@ -12,6 +12,7 @@ from models.build import UNetArchitecture, build
 from models.flow_map import FlowMap
 from trainer.objectives.meanflow import MeanFlow
 from trainer.objectives.parts.guidance import Guidance
+from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.tangent import Derivative, total_derivative
 from trainer.objectives.parts.target import Batch, Condition, Networks, Target
 from trainer.objectives.parts.times import TwoTimes
@@ -74,11 +75,11 @@ def test_guidance_is_mixed_from_masked_velocities(point, monkeypatch, jumps: flo
             part.p = dropout
     objective = MeanFlow(guidance=Guidance(omega=1.0, kappa=0.5), times=TwoTimes(jumps=jumps))
     batch = Batch(z - velocity, z, condition, torch.zeros(ROWS, dtype=torch.bool))
-    draws = objective.draw(ROWS, torch.Generator().manual_seed(0))
+    draws = objective.draw(ROWS, torch.Generator().manual_seed(0), Moment(1, 1))
     seen: list[Target] = []
     answer = MeanFlow.__call__
     monkeypatch.setattr(MeanFlow, "__call__", lambda *given: seen.append(answer(*given)) or seen[-1])
-    Loss(flow_map, objective, 2)(batch, draws, 1)
+    Loss(flow_map, objective, 2)(batch, draws, Moment(1, 1))
     assert flow_map.training
 
     def mixed() -> Tensor:

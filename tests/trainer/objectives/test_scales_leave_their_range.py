@@ -8,6 +8,7 @@ import torch
 from trainer.objectives.flow_matching import FlowMatching
 from trainer.objectives.meanflow import MeanFlow
 from trainer.objectives.parts.guidance import Guidance
+from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.objective import Draws
 from trainer.shard import Shard
 
@@ -15,7 +16,7 @@ ROWS = 20_000
 
 
 def draw(guidance: Guidance, rows: int = ROWS, seed: int = 0) -> Draws:
-    return MeanFlow(guidance=guidance).draw(rows, torch.Generator().manual_seed(seed))
+    return MeanFlow(guidance=guidance).draw(rows, torch.Generator().manual_seed(seed), Moment(1, 1))
 
 
 @pytest.mark.parametrize("law", ["log-uniform", "uniform"])
@@ -43,7 +44,7 @@ def test_single_scale_draws_something() -> None:
     assert single.guidance is None
     assert torch.equal(single.t, several.t)
     assert torch.equal(single.s, several.s)
-    assert FlowMatching().draw(3, torch.Generator()).guidance is None
+    assert FlowMatching().draw(3, torch.Generator(), Moment(1, 1)).guidance is None
 
 
 def test_shards_draw_their_own() -> None:

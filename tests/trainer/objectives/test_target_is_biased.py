@@ -5,6 +5,7 @@ import torch
 
 from trainer.objectives.flow_matching import FlowMatching
 from trainer.objectives.meanflow import MeanFlow
+from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.times import TwoTimes, Uniform
 from trainer.oracle import Gaussian, GaussianMixture
 from trainer.oracle.expected_loss import flow_matching_loss, meanflow_loss
@@ -36,7 +37,7 @@ def test_meanflow_target_everywhere(truth, plug_in, pairs, ask, standard_errors)
     """Over all z, t and s, the error of the target is orthogonal to what a network could fit."""
     objective, batch = MeanFlow(times=TwoTimes(t=Uniform(), s=Uniform(), jumps=0.6)), pairs(truth, ROWS)
     answer = ask(objective, plug_in(truth), batch)
-    draws = objective.draw(ROWS, torch.Generator().manual_seed(0))
+    draws = objective.draw(ROWS, torch.Generator().manual_seed(0), Moment(1, 1))
     z, t, s = batch.at(draws.t), draws.t[:, None], draws.s[:, None]
     error = answer.target - answer.prediction
     for against in (torch.ones_like(z), z, t * z, (t - s), (t - s) * z, torch.sin(3 * z)):

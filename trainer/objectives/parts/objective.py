@@ -5,15 +5,22 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Generator, Tensor
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Generator, Tensor, nn
 
-from models.checkpoint import GuidanceInput
+from export.runtime.grids import Grid, check_grid
+from models.checkpoint import CheckpointConfig, GuidanceInput
 from models.flow_map import Span
+from trainer.objectives.parts.moment import Moment
+from trainer.objectives.parts.sampler import Flow, Sampler
 from trainer.objectives.parts.target import Batch, Networks, Target
 from trainer.shard import Shard
+
+STOP_GRADIENT = "its target is made with the weights themselves, without gradient: averaged ones pull it elsewhere"
+"""Why most methods have no averaged target: in the limit of small steps its gradient has a part that does not vanish at
+the truth (iCT, arXiv 2310.14189, section 3.2)."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +52,49 @@ class Objective(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     span: ClassVar[Span]
+    reference: ClassVar[str]
+    """Paper and equation, as `arXiv 2505.13447, eq. 10`."""
+    teacher: ClassVar[Literal["none", "required"]] = "none"
+    """Whether it distils another checkpoint."""
+    jvp: ClassVar[bool] = False
+    """Whether it takes a Jacobian-vector product, or a difference in its place."""
+    no_average: ClassVar[str | None] = None
+    """Why its targets may not be made with averaged weights; None where they may."""
 
     method: str
     label_dropout: float = Field(0.1, ge=0, lt=1, description="share of labels replaced by the null label")
+    target_ema: float | None = Field(
+        None, ge=0, lt=1, description="decay of the averaged weights that make targets; null: the weights themselves"
+    )
+    sampler: Sampler = Flow()
+
+    @model_validator(mode="after")
+    def _averages_where_it_may(self) -> Objective:
+        if self.target_ema is not None and self.no_average is not None:
+            raise ValueError(f"target_ema is {self.target_ema:g}, but {self.no_average}; leave it out")
+        return self
+
+    @property
+    def t_max(self) -> float:
+        """Largest time that it trains at."""
+        return 1.0
+
+    def grid(self, steps: int) -> Grid:
+        """The grid of `steps` steps. Raises ValueError where the span forbids it, or the sampler does not fit."""
+        grid = self.sampler.grid(steps)
+        check_grid(grid, self.span, self.t_max)
+        return grid
+
+    def decay(self, moment: Moment) -> float | None:
+        """Decay of the averaged weights after this step."""
+        return self.target_ema
+
+    def companion(self, config: CheckpointConfig) -> nn.Module | None:
+        """A network that is trained beside the flow map and not exported, such as a learned weight of the loss.
+
+        Every step must give all its weights a gradient, if of zeros: several processes wait for it.
+        """
+        return None
 
     @property
     def guidance_input(self) -> GuidanceInput | None:
@@ -60,9 +107,9 @@ class Objective(BaseModel, ABC):
         return None
 
     @abstractmethod
-    def draw(self, rows: int, generator: Generator) -> Draws:
+    def draw(self, rows: int, generator: Generator, moment: Moment) -> Draws:
         """The random choices for a batch of `rows`, on the generator's device."""
 
     @abstractmethod
-    def __call__(self, networks: Networks, batch: Batch, draws: Draws, step: int) -> Target:
-        """The regression of a batch, or of a part of one with the same part of `draws`, at step `step` (from 1)."""
+    def __call__(self, networks: Networks, batch: Batch, draws: Draws, moment: Moment) -> Target:
+        """The regression of a batch, or of a part of one with the same part of `draws`."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from models.flow_map import per_sample
 from trainer.objectives.parts.forward_mode import jvp
+from trainer.objectives.parts.masks import Masks
 from trainer.objectives.parts.target import Condition, Networks, Velocity
 from trainer.precision import exact_products
 
@@ -48,16 +49,14 @@ class Derivative(BaseModel):
         u = networks.exact if networks.dropout or self.backend in ("joint", "one-sided") else networks.u
         if self.backend == "joint":
             return value_and_derivative(u, z, t, s, condition, velocity)
-        state = _random_state(z.device) if networks.dropout else None
+        masks = Masks(networks, z.device)
         # The value that a difference is taken of must be as exact as the other one.
         with exact_products() if self.backend == "one-sided" else nullcontext():
             prediction = u(z, t, s, *condition)
-        ended = _random_state(z.device) if networks.dropout else None
 
         def exact(*arguments: Tensor) -> Tensor:
-            if state is not None:
-                _set_random_state(z.device, state)
-            return networks.exact(*arguments)
+            with masks.again():
+                return networks.exact(*arguments)
 
         if self.backend == "forward":
             derivative = total_derivative(exact, z, t, s, condition, velocity)
@@ -65,8 +64,6 @@ class Derivative(BaseModel):
             derivative = central_difference(exact, z, t, s, condition, velocity)
         else:
             derivative = one_sided_difference(exact, z, t, s, condition, velocity, prediction.detach())
-        if ended is not None:
-            _set_random_state(z.device, ended)
         return prediction, derivative
 
 
@@ -180,14 +177,3 @@ def _refuse_coarse(z: Tensor) -> None:
         raise RuntimeError("a derivative under autocast is noise: leave autocast for it")
     if z.dtype not in (torch.float32, torch.float64):
         raise RuntimeError(f"a derivative needs float32 or float64, not {z.dtype}")
-
-
-def _random_state(device: torch.device) -> Tensor:
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
-
-
-def _set_random_state(device: torch.device, state: Tensor) -> None:
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state, device)
-    else:
-        torch.set_rng_state(state)

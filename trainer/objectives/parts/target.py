@@ -13,6 +13,9 @@ from models.flow_map import per_sample
 Velocity = Callable[..., Tensor]
 """(z, t, s, label[, guidance[, augment]]) -> average velocity; a `FlowMap`, or a closed form in tests."""
 
+Marginal = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(z, t, label) -> velocity, without gradient; a trained flow matching or flow map, or a closed form in tests."""
+
 
 class Networks(NamedTuple):
     """The networks of one training step, as functions."""
@@ -22,6 +25,16 @@ class Networks(NamedTuple):
     null_label: int
     dropout: bool = False  # whether they draw masks, from torch's global generator
     still: Velocity | None = None  # u without dropout, for targets; None where that is u itself
+    lagged: Velocity | None = None  # u with averaged weights, without gradient to them; see `target`
+    teacher: Marginal | None = None  # velocity of a trained flow
+    weak: Marginal | None = None  # of a weaker one, for autoguidance
+    companion: Callable[..., Tensor] | None = None  # `Objective.companion`
+
+    @property
+    def target(self) -> Velocity:
+        """What targets are made with: the averaged network of a method that has one, else u itself. To be asked under
+        torch.no_grad, unless a gradient is to reach z through it."""
+        return self.lagged or self.u
 
 
 @dataclass(frozen=True)
@@ -67,18 +80,21 @@ class Batch(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A regression: the loss is the batch mean of weight * ||prediction - target||^2 (the sum over dimensions)."""
+    """A regression: the loss is the batch mean of weight * ||prediction - target||^2 + also (norms are sums)."""
 
     prediction: Tensor  # [B, ...], with gradient
     target: Tensor  # [B, ...], without
-    weight: Tensor  # [B], without
+    weight: Tensor  # [B]; without, but where it is learned
     terms: dict[str, Tensor]
     """Raw values for the log, before any weighting, without gradient: one per row that the term is about, so that
     the mean over several processes and pieces of a batch is exact. Each is checked for NaN and Inf."""
+    also: Tensor | None = None
+    """[B], with gradient: what else a method minimises, such as a second regression."""
 
     def losses(self) -> Tensor:
-        """weight * ||prediction - target||^2 of each row, [B]."""
-        return self.weight * square_norm(self.prediction - self.target)
+        """weight * ||prediction - target||^2 + also of each row, [B]."""
+        losses = self.weight * square_norm(self.prediction - self.target)
+        return losses if self.also is None else losses + self.also
 
 
 def square_norm(x: Tensor) -> Tensor:

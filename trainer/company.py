@@ -1,0 +1,142 @@
+"""The networks beside the one in training: averaged weights for targets, a companion, and teachers."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from models.checkpoint import CheckpointConfig, find_checkpoint, find_weights, load_checkpoint
+from models.flow_map import FlowMap
+
+Role = Literal["teacher", "weak_teacher", "init"]
+
+
+@dataclass(frozen=True)
+class Lender:
+    """A trained checkpoint that another run takes something from.
+
+    Attributes:
+        flow_map: in evaluation mode, without gradient.
+        origin: which one it was, for the checkpoint of that run; no path, since a folder may move.
+    """
+
+    flow_map: FlowMap
+    config: CheckpointConfig
+    origin: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Lenders:
+    """The checkpoints that a run was given."""
+
+    teacher: Lender | None = None
+    weak_teacher: Lender | None = None
+    init: Lender | None = None
+
+    def __iter__(self) -> Iterator[tuple[Role, Lender]]:
+        """Those that there are."""
+        pairs: tuple[tuple[Role, Lender | None], ...] = (
+            ("teacher", self.teacher),
+            ("weak_teacher", self.weak_teacher),
+            ("init", self.init),
+        )
+        return iter([(role, lender) for role, lender in pairs if lender is not None])
+
+    def refuse_misfit(self, config: CheckpointConfig) -> None:
+        """Raise ValueError where one of them cannot be of use to a run that would save `config`."""
+        for role, lender in self:
+            option = f"--{role.replace('_', '-')}"
+            pairs = {
+                "is of kind": (lender.config.kind, config.kind),
+                "is for data of shape": (lender.config.shape, config.shape),
+                "knows the classes": (lender.config.labels, config.labels),
+            }
+            for what, (theirs, ours) in pairs.items():
+                if theirs != ours:
+                    raise ValueError(f"{option} {what} {_told(theirs)}, and this run's are {_told(ours)}; give another")
+            if role != "init" and lender.config.span not in ("velocity", "any"):
+                raise ValueError(
+                    f"{option} is a {lender.config.method} model, of span {lender.config.span}, which has no "
+                    "velocity to teach; give one of flow-matching, or of a method of span any"
+                )
+            if role == "init" and lender.config.architecture != config.architecture:
+                raise ValueError(
+                    f"{option} has the network [{lender.config.architecture}], and this run's is "
+                    f"[{config.architecture}]; set the recipe's model to that one"
+                )
+
+
+NOBODY = Lenders()
+
+
+def lender(path: Path, ema: str | None = None) -> Lender:
+    """Read a checkpoint, or a run's newest one, to take something from.
+
+    Raises:
+        ValueError, FileNotFoundError: says which file is wrong.
+    """
+    folder = find_checkpoint(path)
+    flow_map, config = load_checkpoint(folder, ema)
+    name, file = find_weights(folder, config, ema)
+    origin = {
+        "method": config.method,
+        "step": config.step,
+        "weights": name,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "data": {key: config.data[key] for key in ("name", "sha256", "licence") if key in config.data},
+    }
+    return Lender(flow_map.requires_grad_(False), config, origin)
+
+
+def begin_from(flow_map: FlowMap, init: Lender) -> None:
+    """Take the weights of a trained network; an input that it has not, guidance say, keeps its fresh ones.
+
+    Raises:
+        ValueError: the weights do not fit.
+    """
+    found = flow_map.load_state_dict(init.flow_map.state_dict(), strict=False)
+    missing = [name for name in found.missing_keys if ".conditioning.guidance." not in name and ".augment." not in name]
+    if missing or found.unexpected_keys:
+        wrong = (missing + list(found.unexpected_keys))[0]
+        raise ValueError(f"--init is another network: {wrong} is in one of the two only")
+
+
+class Lagged:
+    """A copy of a flow map that follows it at a decay: theta-minus of the methods that average their targets' weights.
+
+    Another average than `trainer.ema.PowerEMA`, which is for samples: its decay is the method's, and training depends
+    on it.
+    """
+
+    def __init__(self, flow_map: FlowMap) -> None:
+        self.flow_map = copy.deepcopy(flow_map).requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, flow_map: FlowMap, decay: float) -> None:
+        """theta-minus <- decay * theta-minus + (1 - decay) * theta."""
+        theirs = list(self.flow_map.state_dict().values())
+        torch._foreach_lerp_(theirs, list(flow_map.state_dict().values()), 1 - decay)
+
+
+@dataclass(frozen=True)
+class Company:
+    """What `trainer.step.Loss` asks besides the flow map in training."""
+
+    lagged: FlowMap | None = None
+    teacher: Lender | None = None
+    weak_teacher: Lender | None = None
+    companion: nn.Module | None = None
+
+
+ALONE = Company()
+
+
+def _told(value: object) -> str:
+    return f"{', '.join(map(str, value)) or 'none'}" if isinstance(value, tuple) else str(value)

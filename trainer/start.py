@@ -1,0 +1,62 @@
+"""What a run starts from besides its recipe and data: the checkpoints on the command line, and what they decide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from trainer.company import Lenders, Role, lender
+from trainer.recipe import Recipe
+
+
+def settle(recipe: Recipe, given: Mapping[Role, Path]) -> tuple[Recipe, list[str]]:
+    """The recipe as the given checkpoints leave it, and what a person should know about it, a line each.
+
+    With `init` a method that would begin with a phase of flow matching begins without; without `weak_teacher` there is
+    no autoguidance. Nothing is read.
+
+    Raises:
+        ValueError: the method needs a checkpoint that is not given, or has no use for one that is.
+    """
+    objective, method, told = recipe.objective, recipe.objective.method, []
+    if objective.teacher == "required" and "teacher" not in given:
+        raise ValueError(
+            f"{method} distils a trained model, and none is given: --teacher CHECKPOINT (train one with flow-matching "
+            "on the same data first), or take a method without a teacher (longjump methods)"
+        )
+    fields, changes = type(objective).model_fields, dict[str, object]()
+    for role in ("teacher", "weak_teacher"):
+        if role in given and objective.teacher == "none":
+            raise ValueError(f"{method} has no teacher; leave --{role.replace('_', '-')} out")
+    autoguidance = getattr(objective, "autoguidance", None)
+    if autoguidance is not None and "weak_teacher" not in given:
+        changes["autoguidance"] = None
+        told.append(f"{method}: without --weak-teacher there is no autoguidance, so its scale is 1")
+    elif autoguidance is None and "weak_teacher" in given:
+        raise ValueError(
+            "--weak-teacher is for autoguidance, which this recipe does not have; "
+            "--set 'objective.autoguidance={range: [1, 3]}', or leave it out"
+            if "autoguidance" in fields
+            else f"--weak-teacher is for autoguidance, which {method} does not have; leave it out"
+        )
+    first = getattr(objective, "flow_matching_steps", 0)
+    if first and "init" in given:
+        changes["flow_matching_steps"] = 0
+    elif first:
+        told.append(
+            f"{method}: the first {first:,} steps are flow matching; --init CHECKPOINT: a trained network instead"
+        )
+    if not changes:
+        return recipe, told
+    return recipe.model_copy(update={"objective": objective.model_copy(update=changes)}), told
+
+
+def read_lenders(given: Mapping[Role, Path]) -> Lenders:
+    """Read the given checkpoints. Raises ValueError or FileNotFoundError, which name the option."""
+    found = {}
+    for role, path in given.items():
+        try:
+            found[role] = lender(path)
+        except (ValueError, FileNotFoundError) as error:
+            raise type(error)(f"--{role.replace('_', '-')}: {error}") from None
+    return Lenders(found.get("teacher"), found.get("weak_teacher"), found.get("init"))
