@@ -5,6 +5,7 @@ known too, so a test can plug the truth in for the network and demand what theor
 
     gaussian.py       Gaussian data, isotropic or with a full covariance: everything in closed form
     mixture.py        Gaussian mixtures: velocity and densities in closed form; in 1-D the exact quantile map
+    boxes.py          data uniform on boxes, such as a checkerboard: velocity in closed form
     integrate.py      the flow map of any velocity: adaptive (the reference) and differentiable
     coordinates.py    the same truth in EDM/VE and TrigFlow coordinates
     expected_loss.py  the raw loss of an objective whose network equals the truth
