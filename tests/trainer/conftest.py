@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 from trainer.data.arrays import Split
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.data.folder import Built, write_dataset
+from trainer.objectives import methods
 from trainer.recipe import Recipe, load_recipe
 
 SMALL = {
     "points": ["model.width=16", "model.depth=1", "run.batch=16"],
-    "facets": ["model.width=16", "model.depth=1", "model.heads=2", "run.batch=8", "optimiser.warmup_steps=2"],
+    "image": [
+        *("model.network=dit", "model.patch=4", "model.width=16", "model.depth=1", "model.heads=2"),
+        *("run.batch=8", "optimiser.warmup_steps=2"),
+    ],
 }
 PER_RUN = [
     "run.steps=6",
@@ -116,4 +120,6 @@ def pixels() -> Callable[[bytes], NDArray[np.uint8]]:
 
 
 def tiny_overrides(name: str, *more: str) -> list[str]:
-    return [*SMALL[name.partition("/")[0]], *PER_RUN, *more]
+    objective = methods()[name.partition("/")[2]]
+    first = ["objective.flow_matching_steps=2"] if "flow_matching_steps" in objective.model_fields else []
+    return [*SMALL["points" if name.startswith("points/") else "image"], *first, *PER_RUN, *more]

@@ -11,6 +11,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
+from tests.trainer.teachers import teachers_for
 from trainer.data.dataset import open_dataset
 from trainer.objectives import methods
 from trainer.processes import Processes
@@ -43,9 +44,15 @@ def case(network: str, objective: dict[str, Any], **more: Any) -> Recipe:
     return parse_recipe(tree, network)
 
 
+def whole(method: str) -> dict[str, Any]:
+    """A method with its defaults; one that begins with flow matching does so for one step, and two are its own."""
+    first = {"flow_matching_steps": 1} if "flow_matching_steps" in methods()[method].model_fields else {}
+    return {"method": method, **first}
+
+
 def cases() -> dict[str, Recipe]:
     """By name."""
-    every = {f"{name} {network}": case(network, {"method": name}) for name in methods() for network in ("mlp", "dit")}
+    every = {f"{name} {network}": case(network, whole(name)) for name in methods() for network in ("mlp", "dit")}
     return {
         **every,
         "unet": case("unet", {"method": "meanflow"}),
@@ -65,11 +72,13 @@ def three_steps(recipe: Recipe, data: Path, broken: str = "") -> dict[str, Tenso
             asked is the one that DDP wraps, past the wrapper; `contiguous`, a process takes rows that lie together.
     """
     with mistaken(broken):
-        training = Training(recipe, open_dataset(data), Processes("cpu"))
+        dataset = open_dataset(data)
+        training = Training(recipe, dataset, Processes("cpu"), teachers_for(recipe, dataset))
         # The zeros of the last layers would hide most of the network from three steps.
         torch.manual_seed(0)
-        for weight in training.flow_map.parameters():
-            torch.nn.init.normal_(weight, std=0.1)
+        for module in (training.flow_map, *training.beside().values()):
+            for weight in module.parameters():
+                torch.nn.init.normal_(weight, std=0.1)
         if broken != "unshared":
             training.share()
         if broken == "beside":
@@ -79,6 +88,11 @@ def three_steps(recipe: Recipe, data: Path, broken: str = "") -> dict[str, Tenso
         log = training.meter.read()
     return {
         **{f"weight/{name}": value.detach().clone() for name, value in training.flow_map.named_parameters()},
+        **{
+            f"{beside}/{name}": value.clone()
+            for beside, module in training.beside().items()
+            for name, value in module.state_dict().items()
+        },
         **{f"ema-{ema.name}/{name}": value.clone() for ema in training.emas for name, value in ema.state.items()},
         **{f"optimiser/{name}": value.clone() for name, value in training.optimisers.state().items()},
         **{f"log/{name}": torch.tensor(log[name]) for name in log if name.startswith(("loss", "gradient"))},
