@@ -15,7 +15,12 @@ from trainer.objectives.parts.times import LogitNormal, TimeLaw
 
 
 class FlowMatching(Objective):
-    """E ||u(z_t, t, t) - v_c||^2 / D. At the optimum on N(m, s^2 I) its value is s^2 / sigma_t^2 averaged over t."""
+    """Regress the velocity on that of single pairs of data and noise: the flow, without jumps.
+
+        loss = E ||u(z_t, t, t) - v_c||^2 / D
+
+    Its optimum on N(m, s^2 I) has the value s^2 / sigma_t^2 averaged over t.
+    """
 
     span: ClassVar[Span] = "velocity"
     reference: ClassVar[str] = "arXiv 2210.02747, eq. 23"
