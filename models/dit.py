@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.conditioning import Conditioning
+from models.network import Network
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -56,7 +59,7 @@ class Block(nn.Module):
         return x + gate_m[:, None] * self.mlp(modulate(self.mlp_norm(x), shift_m, scale_m))
 
 
-class DiT(nn.Module):
+class DiT(Network):
     """Patches in, adaLN-zero blocks, patches out, plus z itself by a learned gain of the times; zero at initialisation.
 
     The gain matters at one step: u(z, 1, 0) = z - x0 holds all of the noise, which the blocks would otherwise have to
@@ -67,6 +70,8 @@ class DiT(nn.Module):
         labels: number of classes; label index `labels` is the null label.
         guidance, augment: see `Conditioning`.
     """
+
+    LAST: ClassVar[tuple[str, ...]] = ("modulation", "project", "gain")
 
     def __init__(
         self,
@@ -102,7 +107,7 @@ class DiT(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(
+    def body(
         self,
         z: Tensor,
         t: Tensor,
@@ -110,18 +115,24 @@ class DiT(nn.Module):
         label: Tensor,
         guidance: Tensor | None = None,
         augment: Tensor | None = None,
-    ) -> Tensor:
-        """z [B, C, H, W], the rest as `Conditioning` takes it -> [B, C, H, W]."""
+    ) -> tuple[Tensor, Tensor]:
+        """z [B, C, H, W], the rest as `Conditioning` takes it -> [B, L, W] and [B, W]."""
         (rows, columns), patch, channels = self.grid, self.patch, self.channels
         condition = F.silu(self.conditioning(t, s, label, guidance, augment))
         x = z.reshape(-1, channels, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
         x = self.embed(x) + self.position
         for block in self.blocks:
             x = block(x, condition)
-        shift, scale = self.modulation(condition).chunk(2, dim=1)
-        x = self.project(modulate(self.norm(x), shift, scale))
+        return x, condition
+
+    def read(self, last: Any, features: Tensor, condition: Tensor, z: Tensor) -> Tensor:
+        """[B, L, W] -> [B, C, H, W]."""
+        (rows, columns), patch, channels = self.grid, self.patch, self.channels
+        shift, scale = last.modulation(condition).chunk(2, dim=1)
+        x = last.project(modulate(self.norm(features), shift, scale))
         x = x.reshape(-1, rows, columns, channels, patch, patch).permute(0, 3, 1, 4, 2, 5)
-        return x.reshape(-1, channels, rows * patch, columns * patch) + self.gain(condition)[:, :, None, None] * z
+        gain: Tensor = last.gain(condition)[:, :, None, None] * z
+        return x.reshape(-1, channels, rows * patch, columns * patch) + gain
 
 
 def position_encoding(rows: int, columns: int, width: int) -> Tensor:

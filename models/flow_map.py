@@ -14,6 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from models.network import Head, Network
+
 Parametrisation = Literal["raw", "edm"]
 Span = Literal["velocity", "endpoint", "any", "dyadic"]
 
@@ -81,13 +83,38 @@ class FlowMap(nn.Module):
         if self.parametrisation == "raw":
             raw: Tensor = self.net(z, t, s, label, guidance, augment)
             return raw
+        slope, norm = (per_sample(value, z) for value in self._slope_and_norm(t, s))
+        return slope * z - self.sigma_data / norm * self.net(z / norm, t, s, label, guidance, augment)
+
+    def both(
+        self,
+        head: Head,
+        z: Tensor,
+        t: Tensor,
+        s: Tensor,
+        label: Tensor,
+        guidance: Tensor | None = None,
+        augment: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """u over [s, t], and what the head makes of the same features: the velocity at t, in the same parametrisation.
+
+        Only for the networks of `models`; arguments and shapes as in `forward`.
+        """
+        net: Network = self.net  # type: ignore[assignment]
+        if self.parametrisation == "raw":
+            return net.both(head, z, t, s, label, guidance, augment)
+        slope, norm = (per_sample(value, z) for value in self._slope_and_norm(t, s))
+        slope_at_t = per_sample(self._slope_and_norm(t, t)[0], z)
+        average, velocity = net.both(head, z / norm, t, s, label, guidance, augment)
+        return slope * z - self.sigma_data / norm * average, slope_at_t * z - self.sigma_data / norm * velocity
+
+    def _slope_and_norm(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """k(t, s) and N_t of `edm`, each [B]."""
         variance = self.sigma_data**2
         norm_t = torch.sqrt(t**2 + variance * (1 - t) ** 2)
         norm_s = torch.sqrt(s**2 + variance * (1 - s) ** 2)
         # (N_t - N_s) / ((t - s) N_t), rearranged so that nothing cancels and s = t needs no special case.
-        slope = ((t + s) * (1 + variance) - 2 * variance) / (norm_t * (norm_t + norm_s))
-        norm = per_sample(norm_t, z)
-        return per_sample(slope, z) * z - self.sigma_data / norm * self.net(z / norm, t, s, label, guidance, augment)
+        return ((t + s) * (1 + variance) - 2 * variance) / (norm_t * (norm_t + norm_s)), norm_t
 
     def jump(self, z: Tensor, t: Tensor, s: Tensor, label: Tensor, guidance: Tensor | None = None) -> Tensor:
         """z at time t -> z at time s; shapes as in `forward`."""

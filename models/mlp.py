@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.conditioning import Conditioning
+from models.network import Network
 
 
-class MLP(nn.Module):
+class MLP(Network):
     """Residual layers modulated by (t, t - s, label), as in the DiT but without attention; zero at initialisation.
 
     Args:
@@ -16,6 +19,8 @@ class MLP(nn.Module):
         labels: number of classes; label index `labels` is the null label.
         guidance, augment: see `Conditioning`.
     """
+
+    LAST: ClassVar[tuple[str, ...]] = ("project",)
 
     def __init__(
         self,
@@ -36,7 +41,7 @@ class MLP(nn.Module):
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)
 
-    def forward(
+    def body(
         self,
         z: Tensor,
         t: Tensor,
@@ -44,12 +49,16 @@ class MLP(nn.Module):
         label: Tensor,
         guidance: Tensor | None = None,
         augment: Tensor | None = None,
-    ) -> Tensor:
-        """z [B, D], the rest as `Conditioning` takes it -> [B, D]."""
+    ) -> tuple[Tensor, Tensor]:
+        """z [B, D], the rest as `Conditioning` takes it -> [B, W] twice."""
         condition = F.silu(self.conditioning(t, s, label, guidance, augment))
         x = self.embed(z)
         for layer, modulation in zip(self.layers, self.modulations, strict=True):
             shift, scale = modulation(condition).chunk(2, dim=1)
             x = x + layer(F.silu(x * (1 + scale) + shift))
-        out: Tensor = self.project(F.silu(x))
+        return x, condition
+
+    def read(self, last: Any, features: Tensor, condition: Tensor, z: Tensor) -> Tensor:
+        """[B, W] -> [B, D]."""
+        out: Tensor = last.project(F.silu(features))
         return out

@@ -7,6 +7,7 @@ Song et al. (arXiv 2011.13456, appendix H), Dhariwal & Nichol (arXiv 2105.05233,
 from __future__ import annotations
 
 import math
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from models.conditioning import Conditioning
 from models.dit import Attention
+from models.network import Network
 
 COARSEST = 8
 """Where nothing else is said, the ladder halves the picture until its shorter side is at most this."""
@@ -166,7 +168,7 @@ class Up(nn.Module):
         return x
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """Down a ladder of resolutions and up again, each block on the way up taking what one on the way down left.
 
     Like `models.dit.DiT` it ends in a zero convolution plus z by a learned gain of the times, and so is zero at
@@ -186,6 +188,8 @@ class UNet(nn.Module):
     Raises:
         ValueError: the sides cannot be halved so often, or a width is not a multiple of `head_width`.
     """
+
+    LAST: ClassVar[tuple[str, ...]] = ("modulation", "project", "gain")
 
     def __init__(
         self,
@@ -241,7 +245,7 @@ class UNet(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(
+    def body(
         self,
         z: Tensor,
         t: Tensor,
@@ -249,8 +253,8 @@ class UNet(nn.Module):
         label: Tensor,
         guidance: Tensor | None = None,
         augment: Tensor | None = None,
-    ) -> Tensor:
-        """z [B, C, H, W], the rest as `Conditioning` takes it -> [B, C, H, W]."""
+    ) -> tuple[Tensor, Tensor]:
+        """z [B, C, H, W], the rest as `Conditioning` takes it -> [B, channels, H, W] and [B, 4 channels]."""
         condition = F.silu(self.conditioning(t, s, label, guidance, augment))
         x = self.embed(z)
         kept = []
@@ -260,6 +264,10 @@ class UNet(nn.Module):
         x, _ = self.middle(x, condition)
         for level in self.up:
             x = level(x, kept.pop(), condition)
-        x = F.silu(modulate(self.norm(x), self.modulation(condition)))
-        out: Tensor = self.project(x) + self.gain(condition)[:, :, None, None] * z
+        return x, condition
+
+    def read(self, last: Any, features: Tensor, condition: Tensor, z: Tensor) -> Tensor:
+        """[B, channels, H, W] -> [B, C, H, W]."""
+        x = F.silu(modulate(self.norm(features), last.modulation(condition)))
+        out: Tensor = last.project(x) + last.gain(condition)[:, :, None, None] * z
         return out

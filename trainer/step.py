@@ -4,7 +4,8 @@ derivatives included, lies inside."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.flow_map import FlowMap
+from models.network import Head
 from trainer.company import ALONE, Company, Lender
 from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.objective import Draws, Objective
@@ -57,14 +59,16 @@ class Loss(nn.Module):
         # Of a function, not of the module, whose compiled form would put a prefix before the names of the weights. The
         # shapes of a run are few (all rows, the jumps, the others), so each gets code of its own.
         self.compiled = compiled
-        self.evaluate = self._quick(flow_map)
-        self.evaluate_lagged = self._quick(self.lagged) if self.lagged is not None else None
+        self.evaluate = self._quick(flow_map.forward)
+        self.evaluate_both = self._quick(flow_map.both)
+        self.evaluate_lagged = self._quick(self.lagged.forward) if self.lagged is not None else None
         self._asked: list[tuple[str, int, bool]] = []
         self._flops: dict[tuple[tuple[str, int, bool], ...], int | None] = {}
 
     def forward(self, batch: Batch, draws: Draws, moment: Moment) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss, a scalar with gradient, and the raw terms of the rows, with the loss among them."""
         self._asked = []
+        headed = isinstance(self.companion, Head)
         networks = Networks(
             self._u,
             self._exact,
@@ -75,6 +79,8 @@ class Loss(nn.Module):
             teacher=self._marginal(self.company.teacher),
             weak=self._marginal(self.company.weak_teacher),
             companion=self.companion,
+            both=self._both if headed else None,
+            head=self._head if headed else None,
         )
         target = self.objective(networks, batch, draws, moment)
         losses = target.losses()
@@ -106,8 +112,8 @@ class Loss(nn.Module):
                 self._flops[asked] = None
         return self._flops[asked]
 
-    def _quick(self, flow_map: FlowMap) -> Callable[..., Tensor]:
-        return torch.compile(flow_map.forward, dynamic=False) if self.compiled else flow_map.forward
+    def _quick(self, evaluate: Callable[..., Any]) -> Callable[..., Any]:
+        return torch.compile(evaluate, dynamic=False) if self.compiled else evaluate
 
     def _u(self, z: Tensor, *more: Tensor) -> Tensor:
         return self._evaluated("u", self.evaluate, z, *more)
@@ -136,12 +142,34 @@ class Loss(nn.Module):
         return value.to(z.dtype)
 
     def _still(self, z: Tensor, *more: Tensor) -> Tensor:
+        with self._undropped():
+            return self._u(z, *more)
+
+    @contextmanager
+    def _undropped(self) -> Iterator[None]:
         before = self.flow_map.training
         self.flow_map.eval()
         try:
-            return self._u(z, *more)
+            yield
         finally:
             self.flow_map.train(before)
+
+    def _both(self, z: Tensor, *more: Tensor) -> tuple[Tensor, Tensor]:
+        self._asked.append(("both", len(z), torch.is_grad_enabled()))
+        if self.dropout and self.flow_map.training:  # in compiled code the derivative's masks would be others
+            return self.flow_map.both(self._the_head, z, *more)
+        with autocast(self.precision, z.device.type):
+            average, velocity = self.evaluate_both(self._the_head, z, *more)
+        return average.to(z.dtype), velocity.to(z.dtype)
+
+    def _head(self, z: Tensor, *more: Tensor) -> Tensor:
+        with self._undropped():
+            return self._both(z, *more)[1]
+
+    @property
+    def _the_head(self) -> Head:
+        assert isinstance(self.companion, Head)
+        return self.companion
 
     def _exact(self, z: Tensor, *more: Tensor) -> Tensor:
         self._asked.append(("exact", len(z), torch.is_grad_enabled()))

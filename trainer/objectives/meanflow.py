@@ -10,7 +10,7 @@ from torch import Generator
 
 from models.checkpoint import GuidanceInput
 from models.flow_map import Span, per_sample
-from trainer.objectives.parts.guidance import Guidance
+from trainer.objectives.parts.guidance import Guidance, guided_velocity
 from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.objective import STOP_GRADIENT, Draws, Objective
 from trainer.objectives.parts.tangent import Derivative
@@ -69,28 +69,13 @@ class MeanFlow(Objective):
         the masks of dropout.
         """
         t, s, jumps = draws.t, draws.s, draws.jumps
-        z, condition, velocity = batch.at(t), batch.condition, batch.velocity
+        z, condition = batch.at(t), batch.condition
         head = slice(0, jumps)  # s < t, but for the ties that the order `min` makes
         tail = slice(jumps, len(z))  # s = t
-        predictions = []
-        if jumps < len(z):
-            predictions.append(networks.u(z[tail], t[tail], s[tail], *condition.rows(tail)))
+        plain = networks.u(z[tail], t[tail], s[tail], *condition.rows(tail)) if jumps < len(z) else None
+        velocity = guided_velocity(self.guidance, networks, batch, draws, moment, plain)
 
-        if self.guidance.active(moment.step):
-            still = networks.still or networks.u
-            with torch.no_grad():
-                null = torch.full_like(condition.label, networks.null_label)
-                unconditional = still(z, t, t, *condition.relabelled(null))
-                conditional = unconditional
-                if self.guidance.asks_conditional:
-                    # u(z, t, t | c) is known where s = t, unless the prediction was made with dropout.
-                    asked = slice(0, jumps if networks.still is None else len(z))
-                    known = [] if networks.still else [prediction.detach() for prediction in predictions]
-                    if asked.stop:
-                        known.insert(0, still(z[asked], t[asked], t[asked], *condition.rows(asked)))
-                    conditional = torch.cat(known)
-            velocity = self.guidance.velocity(batch, t, conditional, unconditional)
-
+        predictions = [] if plain is None else [plain]
         target = velocity
         terms = {}
         if jumps:

@@ -11,7 +11,9 @@ from torch import Generator, Tensor
 
 from models.checkpoint import GuidanceInput
 from models.flow_map import per_sample
-from trainer.objectives.parts.target import Batch
+from trainer.objectives.parts.moment import Moment
+from trainer.objectives.parts.objective import Draws
+from trainer.objectives.parts.target import Batch, Networks, Velocity
 
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -141,3 +143,43 @@ class Guidance(BaseModel):
             return self.omega, self.kappa
         omega = scale.clamp(max=1)
         return per_sample(omega, like), per_sample(1 - omega / scale, like)
+
+
+def guided_velocity(
+    guidance: Guidance, networks: Networks, batch: Batch, draws: Draws, moment: Moment, plain: Tensor | None
+) -> Tensor:
+    """The velocity of every row's target, [B, ...]: v_g of the network's own velocities, or v_c without guidance.
+
+    `plain` is what was predicted for the rows with s = t, or None where there are none.
+    """
+    if not guidance.active(moment.step):
+        return batch.velocity
+    without = unconditional_velocity(networks, batch, draws)
+    own = own_velocity(networks, batch, draws, plain) if guidance.asks_conditional else without
+    return guidance.velocity(batch, draws.t, own, without)
+
+
+def own_velocity(
+    networks: Networks, batch: Batch, draws: Draws, plain: Tensor | None, ask: Velocity | None = None
+) -> Tensor:
+    """u(z, t, t | c) of every row, [B, ...], without gradient and without dropout.
+
+    Where s = t it is known, `plain`, unless that was predicted with dropout. `ask`: a head in the place of u.
+    """
+    ask = ask or networks.still or networks.u
+    t, known = draws.t, plain is not None and networks.still is None
+    asked = slice(0, draws.jumps if known else len(t))
+    found = [plain.detach()] if plain is not None and known else []
+    if asked.stop:
+        with torch.no_grad():
+            found.insert(0, ask(batch.at(t)[asked], t[asked], t[asked], *batch.condition.rows(asked)))
+    return torch.cat(found)
+
+
+def unconditional_velocity(networks: Networks, batch: Batch, draws: Draws, ask: Velocity | None = None) -> Tensor:
+    """u(z, t, t | null) of every row, [B, ...], without gradient and without dropout; `ask` as in `own_velocity`."""
+    ask = ask or networks.still or networks.u
+    t, condition = draws.t, batch.condition
+    null = torch.full_like(condition.label, networks.null_label)
+    with torch.no_grad():
+        return ask(batch.at(t), t, t, *condition.relabelled(null))

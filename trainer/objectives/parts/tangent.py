@@ -34,19 +34,32 @@ class Derivative(BaseModel):
 
     backend: Literal["joint", "forward", "difference", "one-sided"] = "forward"
 
+    @property
+    def apart(self) -> bool:
+        """Whether the prediction is an evaluation of its own, which may tell more than u."""
+        return self.backend in ("forward", "difference")
+
     def __call__(
-        self, networks: Networks, z: Tensor, t: Tensor, s: Tensor, condition: Condition, velocity: Tensor
+        self,
+        networks: Networks,
+        z: Tensor,
+        t: Tensor,
+        s: Tensor,
+        condition: Condition,
+        velocity: Tensor,
+        predict: Velocity | None = None,
     ) -> tuple[Tensor, Tensor]:
         """u(z, t, s) with gradient, and du/dt along dz/dt = velocity without; shapes as in `total_derivative`.
 
-        A network with dropout draws the same masks for both.
+        A network with dropout draws the same masks for both. `predict`, where the two are `apart`, is asked for the
+        prediction; with dropout it must be in eager float32.
 
         Raises:
             RuntimeError: called under autocast, or with half-precision inputs.
         """
         _refuse_coarse(z)
         # In compiled code or in another precision dropout draws other masks from the same state.
-        u = networks.exact if networks.dropout or self.backend in ("joint", "one-sided") else networks.u
+        u = predict or (networks.exact if networks.dropout or not self.apart else networks.u)
         if self.backend == "joint":
             return value_and_derivative(u, z, t, s, condition, velocity)
         masks = Masks(networks, z.device)

@@ -29,6 +29,8 @@ class Networks(NamedTuple):
     teacher: Marginal | None = None  # velocity of a trained flow
     weak: Marginal | None = None  # of a weaker one, for autoguidance
     companion: Callable[..., Tensor] | None = None  # `Objective.companion`
+    both: Callable[..., tuple[Tensor, Tensor]] | None = None  # u and its head's velocity; the companion is a `Head`
+    head: Velocity | None = None  # the latter alone and without dropout, for targets
 
     @property
     def target(self) -> Velocity:
