@@ -44,6 +44,17 @@ class Path:
     """None as in Job: drawn from the seed."""
 
 
+@dataclass(frozen=True)
+class Leap:
+    """One jump of given points instead of a sample: all n rows from t to s."""
+
+    t: float
+    s: float
+    """A jump that the model's span allows."""
+    z: bytes
+    """float32 [n, D], C order: where the rows are at t."""
+
+
 PINNED_ROWS = 16
 """Rows of a network evaluation with `bitwise` rows on an engine whose bits depend on how many there are. The same on
 every server, so that the same request gives the same bytes everywhere."""
@@ -96,6 +107,7 @@ class Job:
     """Evaluate and decode its rows so that their bits do not depend on their company, though those of the engine do."""
     vary: Vary | None = None
     path: Path | None = None
+    leap: Leap | None = None
 
     @cached_property
     def rows(self) -> int:
@@ -113,24 +125,28 @@ class Job:
         return self.rows_per_step * self.steps
 
     def header(self) -> dict[str, Any]:
-        """The job as a frame header; an image travels as the frame's one blob."""
+        """The job as a frame header; an image, or points, travel as the frame's one blob."""
         vary = None if self.vary is None else self.vary.strength
         path = None if self.path is None else (self.path.seed, self.path.label)
-        return {"op": "job", "id": self.id, "plain": _plain(self), "vary": vary, "path": path}
+        leap = None if self.leap is None else (self.leap.t, self.leap.s)
+        return {"op": "job", "id": self.id, "plain": _plain(self), "vary": vary, "path": path, "leap": leap}
 
     def blobs(self) -> list[bytes]:
         """The blobs of the job's frame."""
-        return [] if self.vary is None else [self.vary.image]
+        if self.vary is not None:
+            return [self.vary.image]
+        return [] if self.leap is None else [self.leap.z]
 
     @classmethod
     def from_frame(cls, header: dict[str, Any], blobs: list[bytes]) -> Job:
         """The job of a frame made of `header` and `blobs`."""
         vary = None if header["vary"] is None else Vary(header["vary"], blobs[0])
         path = None if header["path"] is None else Path(*header["path"])
-        return cls(*(*header["plain"], vary, path))
+        leap = None if header["leap"] is None else Leap(header["leap"][0], header["leap"][1], blobs[0])
+        return cls(*(*header["plain"], vary, path, leap))
 
 
-_plain = attrgetter(*(field.name for field in fields(Job) if field.name not in ("vary", "path")))
+_plain = attrgetter(*(field.name for field in fields(Job) if field.name not in ("vary", "path", "leap")))
 """The fields that are plain values, in their order."""
 
 

@@ -23,8 +23,8 @@ class QueueFull(Exception):
 
 
 def job_bytes(job: Job) -> int:
-    """Bytes that a job holds in the API process until it is done: those of the image that came with it."""
-    return len(job.vary.image) if job.vary is not None else 0
+    """Bytes that a job holds in the API process until it is done: those of the image, or points, that came with it."""
+    return sum(map(len, job.blobs()))
 
 
 class Queue(Protocol):

@@ -112,7 +112,7 @@ class Asked:
 
 
 def read(
-    kind: type[Common],
+    kind: type[BaseModel],
     sources: Iterable[Source],
     models: Sequence[Model],
     max_images: int,
@@ -236,7 +236,7 @@ def _named(models: Sequence[Model], names: list[Any]) -> Model:
     return next((model for model in models if model.name in names), models[0])
 
 
-def _validated(kind: type[Common], given: dict[str, Any], strict: bool, faults: Faults) -> dict[str, Any]:
+def _validated(kind: type[BaseModel], given: dict[str, Any], strict: bool, faults: Faults) -> dict[str, Any]:
     """The fields of `given` that have the right type; the others are added to `faults`."""
     # Before pydantic, which names no field in its error if the name is broken text (a lone surrogate in JSON).
     known = faults.fields

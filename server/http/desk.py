@@ -209,8 +209,8 @@ class Desk:
             line = self._lines.find(plan.model)
         except Stopped as error:
             raise problem.not_ready(str(error)) from None
-        size = len(plan.vary.image) if plan.vary is not None else 0
-        wanted = Wanted(visit.client, visit.priority, plan.rows_per_step, choices, visit.arrival, visit.deadline, size)
+        rows = plan.rows_per_step
+        wanted = Wanted(visit.client, visit.priority, rows, choices, visit.arrival, visit.deadline, plan.size)
         admitted = line.admit(wanted, time.monotonic())
         steps = min(choices) if isinstance(admitted, Refused) else admitted.steps
         if kept is not None and (isinstance(admitted, Refused) or choices.index(kept.steps) <= choices.index(steps)):

@@ -20,6 +20,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from server.http import problem
 from server.http.ask import Ask
 from server.http.interpolate import interpolate
+from server.http.jump import jump
 from server.http.openai_docs import generations
 from server.http.operations import PROBLEM, Served, fields_of, json_body, parameters, responses
 from server.http.problem import Problem
@@ -94,6 +95,7 @@ def openapi_document(api: FastAPI, served: Served, host: str) -> dict[str, Any]:
         "/variations": variations(served),
         "/interpolate": interpolate(served),
         "/v1/images/generations": generations(served),
+        **({"/jump": jump(served)} if any(model.manifest.kind == "points" for model in served.models) else {}),
         **document["paths"],
     }
     return document

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.backend.model import Model
-from server.jobs import Format, Job, Layout, Path, Priority, Vary, rows_per_step
+from server.jobs import Format, Job, Layout, Leap, Path, Priority, Vary, rows_per_step
 from server.observe.account import Account
 
 Scope = MutableMapping[str, Any]
@@ -50,6 +50,7 @@ class Plan:
     """The bytes shall not depend on the company, though the model's do; False where they do not anyway."""
     vary: Vary | None = None
     path: Path | None = None
+    leap: Leap | None = None
     frame_ms: int = 100
     """Milliseconds that each frame of an `animation` shows."""
 
@@ -60,7 +61,8 @@ class Plan:
         """
         vary = self.vary and (self.vary.strength, hashlib.blake2b(self.vary.image, digest_size=16).digest())
         path = self.path and (self.path.seed, self.path.label)
-        made = (self.seed, self.n, self.label, steps, self.guidance, vary, path, self.bitwise)
+        leap = self.leap and (self.leap.t, self.leap.s, hashlib.blake2b(self.leap.z, digest_size=16).digest())
+        made = (self.seed, self.n, self.label, steps, self.guidance, vary, path, leap, self.bitwise)
         return (self.model.fingerprint, *made, self.format, self.layout, self.quality, self.frame_ms)
 
     @property
@@ -97,7 +99,15 @@ class Plan:
             self.bitwise,
             self.vary,
             self.path,
+            self.leap,
         )
+
+    @property
+    def size(self) -> int:
+        """Bytes of what came with the request and waits with it: an image, or points."""
+        if self.vary is not None:
+            return len(self.vary.image)
+        return 0 if self.leap is None else len(self.leap.z)
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,22 @@ def document(plan: Plan, answer: Answer) -> bytes:
     return b'%s, "images": [%s]}' % (_open(common), b", ".join(images))
 
 
+def landing(plan: Plan, answer: Answer) -> bytes:
+    """The JSON reply of /jump: all that was used, and z at time s."""
+    assert plan.leap is not None
+    label, name = label_of(answer.result.labels[0], plan.model)
+    used = {
+        "model": plan.model.name,
+        "t": plan.leap.t,
+        "s": plan.leap.s,
+        "label": label,
+        "label_name": name,
+        "guidance": _guidance(plan),
+        "fingerprint": plan.model.fingerprint,
+    }
+    return b'%s, "z": %s}' % (_open(used), answer.result.blobs[0])
+
+
 def _guidance(plan: Plan) -> float:
     return 1.0 if plan.guidance is None else plan.guidance
 

@@ -1,6 +1,7 @@
 """One request on its way through the ticks: where its samples start, under which labels, by which grid.
 
-From noise, from an image that was noised (`Vary`), or on the way between two noises (`Path`). What a sample gets
+From noise, from an image that was noised (`Vary`), on the way between two noises (`Path`), or from given points
+(`Leap`). What a sample gets
 depends on its request alone, never on its neighbours in a tick.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from export.runtime.grids import Grid, variation_grid
+from export.runtime.grids import Grid, Step, variation_grid
 from export.runtime.manifest import Manifest
 from export.runtime.noise import INITIAL_STEP, draw_label, interpolate, normal
 from server.jobs import Job, Vary
@@ -20,16 +21,20 @@ from server.jobs import Job, Vary
 class Request:
     """The state of a job between its arrival and its last step."""
 
-    __slots__ = ("_image", "grid", "job", "labels", "left", "network", "queue", "z")
+    __slots__ = ("_given", "_image", "grid", "job", "labels", "left", "network", "queue", "z")
 
     def __init__(self, job: Job, manifest: Manifest, grid: Grid | None) -> None:
-        """`grid` is the manifest's for the job's steps; a variation has its own. ValueError for one that cannot be."""
+        """`grid` is the manifest's for the job's steps; a variation and a leap have their own. ValueError without."""
         shape = tuple(manifest.z_shape)
         self.job = job
         self._image: NDArray[np.float32] | None = None
         if job.vary is not None:
             grid = variation_grid(manifest.span, manifest.t_max, job.vary.strength, job.steps)
             self._image = as_sample(job.vary, manifest)
+        self._given: NDArray[np.float32] | None = None
+        if job.leap is not None:
+            grid = (Step(job.leap.t, job.leap.s),)
+            self._given = np.frombuffer(job.leap.z, dtype=np.float32).reshape(job.n, *shape)
         if grid is None:
             raise ValueError(f"steps={job.steps} is not supported; {manifest.name} supports {manifest.steps}")
         self.grid = grid
@@ -61,6 +66,9 @@ class Request:
 
     def start(self, sample: int, out: NDArray[np.float32]) -> None:
         """Write where a sample starts, f32 [*z_shape]."""
+        if self._given is not None:
+            out[...] = self._given[sample]
+            return
         self.noise(sample, INITIAL_STEP, out)
         if self._image is not None and self.job.vary is not None:
             strength = np.float32(self.job.vary.strength)
