@@ -1,0 +1,1 @@
+"""`longjump loadtest`: open-loop load, sweeps and reports. Speaks HTTP, and imports nothing else of ours."""

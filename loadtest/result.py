@@ -1,0 +1,292 @@
+"""The result of a run, as it is written to JSON: one frozen model for each part. Times are in seconds.
+
+A *request* belongs to the measured window by the time at which it should have been sent; a rate of answers counts the
+replies that arrived within the window. Latency counts from the intended sending (open loop) or from the sending
+(closed loop) to the last byte.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+FORMAT_VERSION = 1
+
+QUANTILES: tuple[float, ...] = (0.5, 0.9, 0.99, 0.999)
+
+Steps = int | Literal["auto"]
+"""A step count as it is asked for."""
+
+OK = "200"
+"""The status of a good reply: answered with 200, and of the right size and kind."""
+
+FAILURES: dict[str, str] = {
+    "wrong": "answered with 200, but not what was asked for: the wrong size or kind, or it could not be decoded",
+    "malformed": "not HTTP",
+    "closed": "the server closed the connection before the whole reply was there",
+    "refused": "no connection could be made",
+    "timeout": "no whole reply within --timeout",
+}
+"""What stands in the place of a status code where there was no good one, and what it means."""
+
+
+class Part(BaseModel):
+    """What all parts are: frozen, and without fields of other versions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Distribution(Part):
+    """Times, in seconds: their HdrHistogram, and what is most often read from it."""
+
+    count: int
+    mean: float | None
+    min: float | None
+    max: float | None
+    p50: float | None
+    p90: float | None
+    p99: float | None
+    p999: float | None
+    """None: there are no samples."""
+    too_few: tuple[float, ...]
+    """Those of QUANTILES with fewer than 10 samples beyond them: read them as a hint."""
+    histogram: str
+    """HdrHistogram, V2 encoding, compressed, base64; the values are microseconds. `histogram.decode` reads it."""
+
+
+class Group(Part):
+    """The requests of one step count that ended in one way."""
+
+    steps: Steps
+    status: str
+    """A status code, or one of FAILURES."""
+    latency: Distribution
+
+
+class StepCount(Part):
+    """What the requests of one step count came to."""
+
+    steps: Steps
+    sent: int
+    ok: int
+    within_slo: int | None
+    """Good replies within the SLO. None: there was no SLO."""
+    latency: Distribution
+    """Of good replies, from the intended sending."""
+    service: Distribution
+    """Of good replies, from the actual sending."""
+    blocks: tuple[str, ...]
+    """Histograms of `latency` in as many equal parts of the window, by intended sending, encoded as there: a block
+    bootstrap of them keeps what depends on time within a run."""
+    stages: dict[str, Distribution]
+    """Of good replies, what the server says in Server-Timing (queue, network, decode, encode, total), and `outside`:
+    from the actual sending to the last byte, less `total`."""
+    steps_used: dict[str, int]
+    """How many good replies were made with how many steps, for `auto`. Empty if the server does not say."""
+    mean_bytes: float | None
+    """Of the bodies of good replies."""
+
+
+class Second(Part):
+    """A second of the timeline."""
+
+    at: float
+    """Its begin, in seconds after the window's; below 0: warm-up."""
+    sent: int
+    """Requests that should have been sent in it."""
+    answered: int
+    """Replies of any status that arrived in it."""
+    ok: int
+    p50: float | None
+    p99: float | None
+    """Latencies of the good replies that arrived in it."""
+
+
+class Lateness(Part):
+    """How well the client kept its schedule: from the intended to the actual beginning of a request's sending."""
+
+    times: Distribution
+    allowed: float
+    """What the p99 of `times` may be, in seconds."""
+    valid: bool
+    why: str
+    """If it is not valid, for the person. Otherwise empty."""
+
+
+class Checks(Part):
+    """What was checked of the replies."""
+
+    checked: int
+    """Good replies whose status, kind and size were looked at: all of them."""
+    decoded: int
+    """Of which the whole was decoded after the run (as many as fit into memory)."""
+    wrong: int
+    """Replies with 200 that failed either; they count as status `wrong`."""
+    compared: int
+    """Good replies to requests that had been asked while the server was idle."""
+    different: int
+    """Of which the bytes differed from the idle reply."""
+    same_bytes: Literal["yes", "no", "not promised", "not checked"]
+    """`not promised`: the model says that its bits depend on the batch, or idle replies differ among themselves."""
+    examples: tuple[str, ...]
+    """The first few faults, for the person."""
+
+
+class Warmup(Part):
+    """What was sent before the window."""
+
+    seconds: float
+    asked: Literal["auto"] | float
+    stable: bool | None
+    """Whether latency had settled when the window began. None: a fixed warm-up."""
+
+
+class Load(Part):
+    """What was asked of the server."""
+
+    url: str
+    route: Literal["generate", "openai"]
+    loop: Literal["open", "closed"]
+    arrivals: Literal["poisson", "constant", "bursty", "trace"] | None
+    """None: closed loop."""
+    rate: float | None
+    """Requests per second that were asked for. None: closed loop."""
+    cv: float | None
+    """Coefficient of variation of the gaps of bursty arrivals."""
+    trace: str | None
+    concurrency: int | None
+    """Of a closed loop."""
+    steps: dict[str, float]
+    """Step count -> share."""
+    labels: dict[str, float]
+    formats: dict[str, float]
+    """Shares; empty: left to the server."""
+    fields: dict[str, str]
+    """Sent along with every request."""
+    seed: int
+    """Of arrivals, mix and images."""
+    timeout: float
+    processes: int
+
+
+class Window(Part):
+    """The measured part of a run."""
+
+    seconds: float
+    sent: int
+    offered_rate: float
+    """Requests per second that should have been sent in it."""
+    answered_rate: float
+    """Good replies per second that arrived in it."""
+    in_flight_start: int
+    in_flight_end: int
+    unfinished: int
+    """Requests of the window that had no outcome yet when the run was interrupted; they are in no histogram."""
+    retried: int
+    """Requests sent a second time, because the server had closed an idle connection meanwhile."""
+
+
+class Goodput(Part):
+    """Good replies within the SLO."""
+
+    slo: float
+    """Seconds, from the intended sending."""
+    per_second: float
+    share: float
+    """Of all requests of the window, the refused and the failed included."""
+
+
+class Server(Part):
+    """What the server says about itself; None where it does not."""
+
+    model: dict[str, Any] | None
+    """Its entry of /v1/models: fingerprint, steps, quality per step count."""
+    capacity: dict[str, Any] | None
+    """/v1/capacity, before the run."""
+
+
+class Environment(Part):
+    """Where the client ran."""
+
+    command: tuple[str, ...]
+    """The arguments, without the values of headers."""
+    started: str
+    """ISO 8601, with the offset from UTC."""
+    host_cores: int
+    """That the client's processes may use."""
+    cpu: str
+    platform: str
+    python: str
+    versions: dict[str, str]
+
+
+class Run(Part):
+    """A run, whole or interrupted."""
+
+    format: Literal[1] = 1
+    kind: Literal["run"] = "run"
+    environment: Environment
+    server: Server
+    load: Load
+    warmup: Warmup
+    window: Window
+    lateness: Lateness
+    groups: tuple[Group, ...]
+    """By steps and status."""
+    steps: tuple[StepCount, ...]
+    goodput: Goodput | None
+    """None: there was no SLO."""
+    checks: Checks
+    timeline: tuple[Second, ...]
+    interrupted: bool
+    """By the person: the window is shorter than was asked for."""
+    aborted: str
+    """Why the run ended before its time by itself (the server was gone), or empty."""
+    warnings: tuple[str, ...]
+    """What the reader of the figures should know, one sentence each."""
+
+    @property
+    def valid(self) -> bool:
+        """Whether the figures are of the server: the client kept its schedule, and the run was not aborted."""
+        return self.lateness.valid and not self.aborted
+
+    @property
+    def ok(self) -> int:
+        """Good replies in the window."""
+        return sum(one.ok for one in self.steps)
+
+
+def write(result: BaseModel, path: Path) -> None:
+    """Write a result as JSON: to a temporary name beside `path`, then renamed."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        partial.write_text(json.dumps(result.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path) -> Run:
+    """The run in a file. ValueError that says what is wrong with it."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not JSON ({error}); give a file that `longjump loadtest run --out` wrote"
+        ) from None
+    kind = document.get("kind") if isinstance(document, dict) else None
+    if kind != "run":
+        raise ValueError(f"{path} holds {'no result' if kind is None else f'a {kind}'}, not a run")
+    if document.get("format") != FORMAT_VERSION:
+        raise ValueError(f"{path} has format {document.get('format')}; this version reads {FORMAT_VERSION}")
+    try:
+        return Run.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{path}: {where}: {first['msg']}") from None
