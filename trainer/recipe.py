@@ -139,6 +139,10 @@ class Recipe(BaseModel):
             raise ValueError(f"run.channels_last is for convolutions, and network {self.model.network} has none")
         if self.data.augment.on and self.kind != "image":
             raise ValueError("data.augment is for images; set data.augment.probability to 0")
+        try:
+            self.objective.check_batch(self.run.batch)
+        except ValueError as error:
+            raise ValueError(f"run.batch is {self.run.batch}: {error}") from None
         for steps in self.run.sample_steps:
             try:
                 self.objective.grid(steps)

@@ -85,6 +85,10 @@ class Objective(BaseModel, ABC):
         check_grid(grid, self.span, self.t_max)
         return grid
 
+    def check_batch(self, rows: int) -> None:
+        """Raise ValueError where batches of `rows` are too small for what the method draws."""
+        return
+
     def decay(self, moment: Moment) -> float | None:
         """Decay of the averaged weights after this step."""
         return self.target_ema
