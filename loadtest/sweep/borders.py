@@ -74,7 +74,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Border:
-    """Where the rates that meet a deadline end. Rates are per second; None: there is no such rate among those measured."""
+    """Where the rates that meet a deadline end, per second. None: there is no such rate among those measured."""
 
     meets: float | None
     """The highest measured rate on the side that meets it."""

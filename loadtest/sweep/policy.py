@@ -100,7 +100,7 @@ def _wish(plan: Plan, steps: int, all_points: Sequence[Point]) -> Probe | None:
     if rate is not None:
         return _probe(plan, steps, rate, "climb")
     borders = [border(plan, one, points) for one in range(len(plan.deadlines)) if reachable(plan, one, idle)]
-    ceiling = _beyond_the_client(points)
+    ceiling = beyond_the_client(points)
     gaps = [(width, rate) for one in borders if (rate := _between(plan, one, idle, ceiling)) for width in [_width(one)]]
     if gaps:
         return _probe(plan, steps, max(gaps)[1], "bisect")
@@ -117,7 +117,7 @@ def _climb(plan: Plan, points: Sequence[Point], idle: Point) -> float | None:
     loaded = [point for point in points if point.rate is not None]
     if any(point.valid and overloaded(plan, point, idle) for point in loaded):
         return None
-    ceiling = _beyond_the_client(points)
+    ceiling = beyond_the_client(points)
     done = [point.rate for point in loaded if point.rate is not None and point.valid]
     rate = _round_rate_above(max(done)) if done else _round_rate_at_most(0.5 / idle.median)
     return rate if rate < ceiling else None
@@ -141,7 +141,7 @@ def _width(one: Border) -> float:
     return math.inf if one.meets is None or one.misses is None else one.misses / one.meets
 
 
-def _beyond_the_client(points: Sequence[Point]) -> float:
+def beyond_the_client(points: Sequence[Point]) -> float:
     """The lowest rate that only runs with a late client were made at, INVALID_RUNS or more; infinite: none."""
     late = [point.rate for point in points if point.rate is not None and not point.valid]
     kept = {point.rate for point in points if point.valid}

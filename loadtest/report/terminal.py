@@ -1,0 +1,46 @@
+"""A sweep as text for a terminal: the answer first."""
+
+from __future__ import annotations
+
+import textwrap
+
+from loadtest.report.svg import number
+from loadtest.report.words import answer, cell, limit_words, quality_words, verdict
+from loadtest.sweep.summary import Summary
+
+
+def table(summary: Summary, width: int = 100) -> str:
+    """The text, its sentences wrapped at `width`."""
+    lines = [f"Which NFE should you run? {summary.model}", ""]
+    for i, deadline in enumerate(summary.deadlines):
+        lines.append(f"  {number(1000 * deadline):>5} ms  {answer(summary, i)}")
+    lines += ["", *_wrapped(quality_words(summary), width), ""]
+    rows = [["deadline", *(f"{curve.steps} NFE" for curve in summary.curves)]]
+    for i, deadline in enumerate(summary.deadlines):
+        cells = [cell(curve, i) for curve in summary.curves]
+        rows.append([f"{number(1000 * deadline)} ms", *(main for main, _ in cells)])
+        rows.append(["", *(small for _, small in cells)])
+    rows.append(["idle p50", *(_idle(curve.idle.p50 if curve.idle else None) for curve in summary.curves)])
+    rows.append(["knee", *("" if curve.knee is None else f"{number(curve.knee)}/s" for curve in summary.curves)])
+    rows.append(["peak", *(f"{number(curve.peak)}/s" for curve in summary.curves)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        first, *others = (text.rjust(wide) for text, wide in zip(row, widths))
+        lines.append("  ".join([row[0].ljust(len(first)), *others]).rstrip())
+    lines += ["", *_wrapped(limit_words(summary), width)]
+    if summary.invalid:
+        where = ", ".join(
+            f"{one.steps} NFE at {'idle' if one.rate is None else f'{one.rate:g}/s'}" for one in summary.invalid
+        )
+        count = len(summary.invalid)
+        lines += ["", *_wrapped(f"{count} INVALID, in no figure: the client was late ({where})", width)]
+    lines += ["", *(line for text in (*summary.warnings, verdict(summary)) for line in _wrapped(text, width))]
+    return "\n".join(lines)
+
+
+def _idle(seconds: float | None) -> str:
+    return "" if seconds is None else f"{number(1000 * seconds)} ms"
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width)

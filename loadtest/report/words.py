@@ -1,0 +1,66 @@
+"""What a sweep found, in words: the same in the terminal and in the page."""
+
+from __future__ import annotations
+
+from loadtest.report.bars import rungs
+from loadtest.report.svg import number
+from loadtest.sweep.summary import Curve, Summary
+
+
+def answer(summary: Summary, deadline: int) -> str:
+    """Which step count to run for a deadline (its number), by traffic."""
+    steps = rungs(summary, deadline)
+    if not steps:
+        return "no step count measured here meets it"
+    parts = ", then ".join(f"{curve.steps} NFE up to {number(rate)}/s" for curve, rate in steps)
+    return f"run {parts}"
+
+
+def cell(curve: Curve, deadline: int) -> tuple[str, str]:
+    """The highest rate at which a step count meets a deadline, and how sure that is."""
+    limit = curve.limits[deadline]
+    if curve.idle is None:
+        return "not measured", ""
+    if not limit.reachable:
+        idle = "" if curve.idle.p50 is None else f"idle {number(1000 * curve.idle.p50)} ms"
+        return "too slow", idle
+    if limit.rate is None:
+        return "not met", f"below {number(limit.high)}/s" if limit.high else "at any measured rate"
+    if limit.beyond_client:
+        return f"{number(limit.rate)}/s or more", "the client's limit"
+    interval = f"{number(limit.low)} to {number(limit.high)}" if limit.low and limit.high else "no interval"
+    if limit.low is None and limit.high:
+        interval = f"up to {number(limit.high)}"
+    elif limit.low and limit.high is None:
+        interval = f"from {number(limit.low)}"
+    return f"{number(limit.rate)}/s", f"{interval}, {limit.runs} run{'s' if limit.runs != 1 else ''}"
+
+
+def limit_words(summary: Summary) -> str:
+    """How to read the cells."""
+    return (
+        f"Cells: the highest measured rate at which {100 * summary.share:g} % of the requests were answered well "
+        "within the deadline, a 90 % interval of where that ends, and the runs at both ends of the bracket."
+    )
+
+
+def quality_words(summary: Summary) -> str:
+    """What the recommendation knows of quality; plainly, if that is nothing."""
+    measured = [curve for curve in summary.curves if curve.quality is not None]
+    if not measured:
+        return (
+            "Nothing is known of quality: the bundle's manifest has no measured quality for any step count. “Run” is "
+            "the most steps that meet the deadline, which is not the same as the best pictures."
+        )
+    values = ", ".join(f"{curve.steps} NFE {curve.quality:.4g}" for curve in measured)
+    missing = [str(curve.steps) for curve in summary.curves if curve.quality is None]
+    lacks = f" {', '.join(missing)} NFE: not measured, and not recommended." if missing else ""
+    name = f"the manifest's {summary.quality_name} (lower is better)"
+    return f"“Run” is the best quality that meets the deadline, by {name}: {values}.{lacks}"
+
+
+def verdict(summary: Summary) -> str:
+    """How far the sweep came."""
+    runs = sum(level.runs for curve in summary.curves for level in (curve.idle, *curve.levels) if level)
+    ended = "complete" if summary.complete else "ended before every limit was repeated; the runs of each are given"
+    return f"{runs} runs in {summary.seconds / 60:.1f} minutes, {ended}. {summary.when}, {summary.machine}."
