@@ -218,7 +218,12 @@ async def _serve(
     lines = Lines([Line(own, bundle, setup) for bundle, own in zip(bundles, children, strict=True)], setup)
     metrics.watch(lines)
     app, api = build_app(
-        lines, metrics, max_images=args.max_images, cache_bytes=args.cache_bytes, max_upload=args.max_upload
+        lines,
+        metrics,
+        max_images=args.max_images,
+        cache_bytes=args.cache_bytes,
+        max_upload=args.max_upload,
+        playground=not args.no_playground,
     )
     front = build_front(guard(app, api, args, lines, metrics, log), KEEP_ALIVE_SECONDS)
 

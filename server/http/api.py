@@ -30,14 +30,16 @@ from server.http.problem import Problem
 from server.http.uploads import Uploads
 from server.http.variations import Variations
 from server.observe.metrics import CONTENT_TYPE, Metrics
+from server.playground.pages import add_pages
 
 
 def build_app(
-    lines: Lines, metrics: Metrics, *, max_images: int, cache_bytes: int, max_upload: int
+    lines: Lines, metrics: Metrics, *, max_images: int, cache_bytes: int, max_upload: int, playground: bool
 ) -> tuple[Application, FastAPI]:
     """The whole application, and the part of it that is FastAPI's, to which more routes may be added.
 
-    `cache_bytes` bounds the response cache, `max_upload` an uploaded image (bytes).
+    `cache_bytes` bounds the response cache, `max_upload` an uploaded image (bytes); without `playground`, `/` leads to
+    the documentation.
     """
     cache = ResponseCache(cache_bytes)
     metrics.watch_cache(cache)
@@ -48,7 +50,7 @@ def build_app(
         "/interpolate": (("GET", "POST"), Interpolate(desk, lines, max_images)),
         "/v1/images/generations": (("POST",), Generations(desk, lines, max_images)),
     }
-    api = _build_api(lines, metrics, max_images)
+    api = _build_api(lines, metrics, max_images, playground)
     endpoints: dict[tuple[str, str], Application] = {}
     for path, (methods, handle) in handles.items():
         endpoint = Endpoint(handle, metrics)
@@ -58,7 +60,7 @@ def build_app(
     return shortcut(endpoints, api), api
 
 
-def _build_api(lines: Lines, metrics: Metrics, max_images: int) -> FastAPI:
+def _build_api(lines: Lines, metrics: Metrics, max_images: int, playground: bool) -> FastAPI:
     api = FastAPI(title="longjump", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     add_models(api, lines)
     add_inference_protocol(api, lines, version())
@@ -91,9 +93,13 @@ def _build_api(lines: Lines, metrics: Metrics, max_images: int) -> FastAPI:
             line.dispatch.hear()
         return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
 
-    @api.get("/", include_in_schema=False)
-    async def home() -> RedirectResponse:
-        return RedirectResponse("/docs")
+    if playground:
+        add_pages(api)
+    else:
+
+        @api.get("/", include_in_schema=False)
+        async def home() -> RedirectResponse:
+            return RedirectResponse("/docs")
 
     add_docs(api, lines, max_images)
 

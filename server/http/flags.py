@@ -49,6 +49,9 @@ def add_sight_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--log-format", choices=("text", "json"), default="text", help="of what goes to stderr")
     group.add_argument("--log-requests", action="store_true", help="a log line for each request")
     group.add_argument(
+        "--no-playground", action="store_true", help="no page for people at /, which then leads to /docs"
+    )
+    group.add_argument(
         "--otel", action="store_true", help="OpenTelemetry traces, sent to OTEL_EXPORTER_OTLP_ENDPOINT (extra 'otel')"
     )
 

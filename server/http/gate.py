@@ -36,8 +36,8 @@ ENDPOINTS = {
 """Path -> the name of the endpoint in metrics, logs and traces; all others are "other"."""
 
 OPEN = frozenset(("/", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics"))
-OPEN_UNDER = ("/docs/", "/v2/health/")
-"""What needs no key and has no limit: probes, metrics, and the documentation."""
+OPEN_UNDER = ("/docs/", "/playground/", "/v2/health/")
+"""What needs no key and has no limit: probes, metrics, the documentation, and the files of the pages."""
 
 ADMIN = "/admin/"
 

@@ -1,0 +1,162 @@
+"""Pages in a real browser: Debian's chromium, driven by Playwright.
+
+Every page is watched: a test that left an error in its console, or asked anybody but its server, fails.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
+
+from server.serve import DEMO
+
+from ..conftest import Server, Start, eventually
+
+PATIENCE_MS = 20_000
+
+expect.set_options(timeout=PATIENCE_MS)
+
+_PIXELS = """(element) => {
+    const canvas = document.createElement("canvas");
+    canvas.width = element.naturalWidth;
+    canvas.height = element.naturalHeight;
+    const context = canvas.getContext("2d");
+    context.drawImage(element, 0, 0);
+    const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+    return { width: canvas.width, height: canvas.height, data: Array.from(data) };
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for a module."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("chromium is not installed; on Debian: apt install chromium")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=program)
+        yield launched
+        launched.close()
+
+
+class Window:
+    """A page of a server, and what it did."""
+
+    def __init__(self, browser: Browser, server: Server, **context: Any) -> None:
+        """`context`: as Playwright takes it, such as `viewport` and `color_scheme`."""
+        self.server = server
+        self.base = str(server.client.base_url).rstrip("/")
+        context.setdefault("viewport", {"width": 1280, "height": 900})
+        self.context = browser.new_context(**context)
+        self.context.set_default_timeout(PATIENCE_MS)
+        self.page: Page = self.context.new_page()
+        self.errors: list[str] = []
+        self.requests: list[Request] = []
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request))
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.errors.append(message.text)
+
+    def open(self, fragment: str = "", *, settled: bool = True) -> Page:
+        """Load the playground; with `settled`, until the first pictures are compared."""
+        self.page.goto(f"{self.base}/{fragment}")
+        if settled:
+            self.settled("compare")
+            expect(self["#columns .time"].last).not_to_be_empty()
+        return self.page
+
+    def __getitem__(self, selector: str) -> Locator:
+        return self.page.locator(selector)
+
+    def allow(self, *patterns: str) -> None:
+        """Take errors that were meant to happen for none."""
+        known = re.compile("|".join(patterns))
+        self.errors = [text for text in self.errors if not known.search(text)]
+
+    def asked(self, path: str, *, thumbnails: bool = False) -> list[dict[str, str]]:
+        """The fields of the requests that went to a path, in order: those for thumbnails, or the others."""
+        parts = [urlsplit(request.url) for request in self.requests]
+        fields = [dict(httpx.QueryParams(part.query)) for part in parts if part.path == path]
+        return [one for one in fields if (one.get("format") == "webp" and "n" not in one) is thumbnails]
+
+    def until(self, happens: Callable[[], object], what: str) -> None:
+        """Wait for something that the page does."""
+
+        def seen() -> object:
+            self.page.wait_for_timeout(10)  # lets the page's events be heard
+            return happens()
+
+        eventually(seen, what)
+
+    def settled(self, mode: str) -> None:
+        """Wait until a way to look is not busy."""
+        expect(self[f"#{mode}"]).not_to_have_attribute("aria-busy", "true")
+
+    def pixels(self, selector: str) -> NDArray[np.uint8]:
+        """The picture that an <img> shows, [H, W, 3]."""
+        found = self[selector]
+        expect(found).to_have_js_property("complete", True)
+        read = found.evaluate(_PIXELS)
+        shape = (read["height"], read["width"], 4)
+        return np.array(read["data"], dtype=np.uint8).reshape(shape)[..., :3]
+
+    def served(self, target: str) -> NDArray[np.uint8]:
+        """The picture that the server gives a program, [H, W, 3]."""
+        return decoded(self.server.client.get(target).content)
+
+    def close(self) -> None:
+        """Close it, and complain of errors and of requests that went elsewhere."""
+        self.context.close()
+        assert not self.errors
+        elsewhere = [request.url for request in self.requests if not request.url.startswith((self.base, "blob:"))]
+        assert not elsewhere
+
+
+def decoded(content: bytes) -> NDArray[np.uint8]:
+    """An encoded picture, [H, W, 3]."""
+    with Image.open(io.BytesIO(content)) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+Open = Callable[..., Window]
+
+
+@pytest.fixture
+def open_window(browser: Browser) -> Iterator[Open]:
+    """Open watched pages of a server."""
+    windows: list[Window] = []
+
+    def opened(server: Server, **context: Any) -> Window:
+        windows.append(Window(browser, server, **context))
+        return windows[-1]
+
+    yield opened
+    for window in windows:
+        window.close()
+
+
+@pytest.fixture(scope="module")
+def tiny(start_shared: Start, images: Path) -> Server:
+    """A server of 8x8 pictures: cat, dog, owl; 1, 2 or 4 steps."""
+    return start_shared(images)
+
+
+@pytest.fixture(scope="module")
+def demo(start_shared: Start) -> Server:
+    """A server of the demo, with its network."""
+    return start_shared(DEMO, fake=False)

@@ -1,0 +1,425 @@
+"""Every control of the playground does what it says."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from ..conftest import Server, Start
+from .conftest import Open, Window, decoded
+
+
+@pytest.fixture
+def window(open_window: Open, tiny: Server) -> Window:
+    window = open_window(tiny, permissions=["clipboard-read", "clipboard-write"], accept_downloads=True)
+    window.open()
+    return window
+
+
+def column(steps: int, inner: str = "img") -> str:
+    """What is compared at a step count."""
+    return f".column:nth-child({(1, 2, 4).index(steps) + 1}) {inner}"
+
+
+def same(window: Window, selector: str, target: str) -> bool:
+    return bool(np.array_equal(window.pixels(selector), window.served(target)))
+
+
+def test_comparison_is_of_one_seed(window: Window) -> None:
+    for steps in (1, 2, 4):
+        assert same(window, column(steps), f"/generate?seed=7&steps={steps}")
+    assert not same(window, column(4), "/generate?seed=7&steps=2")
+    for steps in (1, 2, 4):
+        stages = window[column(steps, "dt")].all_inner_texts()
+        assert [name.strip() for name in stages] == ["queue", "network", "decode", "encode", "rest"]
+        times = [float(text.split()[0]) for text in window[column(steps, "dd")].all_inner_texts()]
+        total = float(window[column(steps, ".number")].inner_text().split()[0])
+        assert sum(times) == pytest.approx(total, abs=1.5)  # the numbers are rounded
+
+
+def test_times_are_the_servers(window: Window) -> None:
+    """The numbers are those of the request whose picture is shown, and no cache answered it."""
+    with window.page.expect_response(re.compile(r"steps=4")) as waited:
+        window["#compare-again"].click()
+    told = waited.value.header_value("server-timing") or ""
+    assert waited.value.header_value("longjump-cache") == "miss"
+    window.settled("compare")
+    network = float(re.findall(r"network;dur=([\d.]+)", told)[0])
+    shown = window[column(4, "dd")].all_inner_texts()[1]
+    assert float(shown.split()[0]) == pytest.approx(network, abs=0.06)
+
+
+def test_seed_is_another(window: Window) -> None:
+    window["#seed-next"].click()
+    expect(window[column(1)]).to_have_attribute("alt", re.compile("seed 8"))
+    assert same(window, column(1), "/generate?seed=8&steps=1")
+    window["#seed-before"].click()
+    window["#seed-before"].click()
+    expect(window["#seed"]).to_have_value("6")
+    window["#seed"].fill("9223372036854775807")
+    expect(window[column(4)]).to_have_attribute("alt", re.compile("seed 9223372036854775807"))
+    assert same(window, column(4), "/generate?seed=9223372036854775807&steps=4")
+    window["#seed-draw"].click()
+    expect(window["#seed"]).not_to_have_value("9223372036854775807")
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1.5", "9223372036854775808"])
+def test_senseless_seed_is_sent(window: Window, text: str) -> None:
+    before = len(window.asked("/generate"))
+    window["#seed"].fill(text)
+    expect(window["#seed-wrong"]).to_contain_text("whole number")
+    window["#seed"].blur()
+    expect(window["#seed"]).to_have_value("7")
+    expect(window["#seed-wrong"]).to_be_empty()
+    assert len(window.asked("/generate")) == before
+
+
+def test_class_is_another(window: Window) -> None:
+    window["#labels"].get_by_label("dog", exact=True).check()
+    expect(window[column(4)]).to_have_attribute("alt", re.compile("^dog, seed 7"))
+    assert same(window, column(4), "/generate?seed=7&steps=4&label=dog")
+    window["#labels"].get_by_label("no class").check()
+    expect(window[column(4)]).to_have_attribute("alt", re.compile("^seed 7"))
+    assert window.asked("/generate")[-1]["label"] == "none"
+    window["#labels"].get_by_label("any class").check()
+    expect(window[column(4)]).to_have_attribute("alt", re.compile("^(cat|dog|owl), seed 7"))
+    assert "label" not in window.asked("/generate")[-1]
+
+
+def test_class_has_the_thumbnail_of_another(window: Window) -> None:
+    for label in ("cat", "dog", "owl"):
+        picture = window[f".tile[data-label={label}] img"]
+        expect(picture).to_be_visible()
+        assert same(window, f".tile[data-label={label}] img", f"/generate?seed=0&steps=1&label={label}&format=webp")
+    asked = window.asked("/generate", thumbnails=True)
+    assert len(asked) == 3
+    assert {fields["priority"] for fields in asked} == {"batch"}
+
+
+def test_thumbnails_are_made_again(window: Window) -> None:
+    expect(window[".tile img"]).to_have_count(3)
+    made = window.server.metric("longjump_row_steps_total")
+    window.page.reload()
+    expect(window[".tile img"]).to_have_count(3)
+    window.settled("compare")
+    glance, compared = 1, 1 + 2 + 4
+    assert window.server.metric("longjump_row_steps_total") - made == glance + compared
+
+
+def test_chosen_steps_are_not_used(window: Window) -> None:
+    window[column(2, ".pick")].click()
+    expect(window[column(2, ".pick")]).to_have_attribute("aria-pressed", "true")
+    expect(window["#steps input:checked"]).to_have_attribute("value", "2")
+    window["#steps"].get_by_label("4").check()
+    expect(window[column(4, ".pick")]).to_have_attribute("aria-pressed", "true")
+    with window.page.expect_download() as download:
+        window["#compare-save"].click()
+    saved = Path(download.value.path()).read_bytes()
+    assert saved == window.server.client.get("/generate?seed=7&steps=4").content
+    assert download.value.suggested_filename.endswith("-7.png")
+
+
+def test_stream_leaves_a_step_out(window: Window) -> None:
+    window["#tab-refine"].click()
+    expect(window["#refine-trail li"]).to_have_count(4)
+    expect(window["#refine-trail .last"]).to_contain_text("4 steps")
+    assert same(window, "#refine-big img", "/generate?seed=7&steps=4")
+    first = window.pixels("#refine-trail li:nth-child(1) img")
+    assert not np.array_equal(first, window.pixels("#refine-big img"))
+    window["#steps"].get_by_label("2").check()
+    expect(window["#refine-trail li"]).to_have_count(2)
+    before = len(window.asked("/generate"))
+    window["#refine-again"].click()
+    window.until(lambda: len(window.asked("/generate")) == before + 1, "it is asked again")
+    assert window.asked("/generate")[-1] == {"seed": "7", "steps": "2", "stream": "every"}
+
+
+def upload() -> bytes:
+    noise = np.random.Generator(np.random.PCG64(3)).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    held = io.BytesIO()
+    Image.fromarray(noise).save(held, "png")
+    return held.getvalue()
+
+
+def variations(window: Window, image: bytes, **fields: object) -> list[bytes]:
+    """What the server gives a program for a picture."""
+    answer = window.server.client.post(
+        "/variations",
+        params={"n": 8, "seed": 7, "steps": 1, **fields},  # type: ignore[arg-type]
+        content=image,
+        headers={"content-type": "image/png", "accept": "application/json"},
+    )
+    return [base64.b64decode(one["base64"]) for one in answer.json()["images"]]
+
+
+def shows(window: Window, selector: str, pictures: list[bytes]) -> bool:
+    expect(window[f"{selector} img"]).to_have_count(len(pictures))
+    return all(
+        np.array_equal(window.pixels(f"{selector} > :nth-child({i + 1}) img"), decoded(picture))
+        for i, picture in enumerate(pictures)
+    )
+
+
+def test_variations_are_of_another_picture(window: Window) -> None:
+    window["#compare-vary"].click()
+    expect(window["#tab-vary"]).to_have_attribute("aria-selected", "true")
+    generated = window.server.client.get("/generate?seed=7&steps=1").content
+    assert shows(window, "#variations", variations(window, generated, strength=0.7))
+
+    image = upload()
+    window["#upload"].set_input_files({"name": "mine.png", "mimeType": "image/png", "buffer": image})
+    expect(window["#vary-source img"]).to_have_attribute("alt", "Your picture, mine.png")
+    window.settled("vary")
+    assert shows(window, "#variations", variations(window, image, strength=0.7))
+
+    window["#strength"].fill("0.3")
+    expect(window["#strength-value"]).to_have_text("0.30")
+    window.settled("vary")
+    near = variations(window, image, strength=0.3)
+    assert shows(window, "#variations", near)
+
+    window["#variations button"].nth(2).click()
+    expect(window["#vary-source img"]).to_have_attribute("alt", re.compile("seed 9"))
+    window.settled("vary")
+    assert shows(window, "#variations", variations(window, near[2], strength=0.3))
+    with window.page.expect_download() as download:
+        window["#vary-save"].click()
+    assert Path(download.value.path()).read_bytes() == near[2]
+
+    window["#vary-made"].click()
+    expect(window["#vary-source img"]).to_have_attribute("alt", re.compile("seed 7"))
+    window.settled("vary")
+    assert shows(window, "#variations", variations(window, generated, strength=0.3))
+
+
+def test_file_that_is_no_picture_is_sent(window: Window) -> None:
+    window["#tab-vary"].click()
+    expect(window["#variations img"]).to_have_count(8)
+    before = len(window.asked("/variations"))
+    window["#upload"].set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello"})
+    expect(window["#message"]).to_contain_text("a.txt is text/plain; a picture is a PNG, JPEG or WebP file")
+    assert len(window.asked("/variations")) == before
+
+
+def test_way_goes_elsewhere(window: Window) -> None:
+    window["#tab-interpolate"].click()
+    expect(window["#path-grid img"]).to_have_count(8)
+    assert same(window, "#path-grid > :nth-child(1) img", "/generate?seed=7&steps=1")
+    assert same(window, "#path-grid > :nth-child(8) img", "/generate?seed=8&steps=1")
+    window["#seed-to"].fill("20")
+    window["#frames"].select_option("5")
+    expect(window["#path-grid img"]).to_have_count(5)
+    window.settled("interpolate")
+    assert same(window, "#path-grid > :nth-child(5) img", "/generate?seed=20&steps=1")
+    window["#labels"].get_by_label("cat", exact=True).check()
+    window["#label-to"].select_option("owl")
+    window.settled("interpolate")
+    assert same(window, "#path-grid > :nth-child(5) img", "/generate?seed=20&steps=1&label=owl")
+    window["#seed-to-draw"].click()
+    expect(window["#seed-to"]).not_to_have_value("20")
+
+
+def test_player_does_not_play(window: Window) -> None:
+    window["#tab-interpolate"].click()
+    expect(window["#path-play"]).to_have_attribute("aria-label", "Stop")
+    expect(window["#path-at"]).not_to_have_value("0")  # it moves by itself
+    window["#path-play"].click()
+    expect(window["#path-play"]).to_have_attribute("aria-label", "Play")
+    window["#path-grid button"].nth(5).click()
+    expect(window["#path-at"]).to_have_value("5")
+    expect(window["#path-big img"].nth(5)).to_be_visible()
+    expect(window["#path-big img:visible"]).to_have_count(1)
+    window["#path-at"].fill("2")
+    expect(window["#path-big img"].nth(2)).to_be_visible()
+    with window.page.expect_download() as download:
+        window["#path-save"].click()
+    with Image.open(download.value.path()) as moving:
+        assert (moving.format, moving.n_frames) == ("WEBP", 8)  # type: ignore[attr-defined]
+
+
+EMPTY = """(canvas, [columns, rows]) => {
+    const context = canvas.getContext("2d");
+    const size = canvas.width / columns;
+    const middle = (place) => (place + 0.5) * size;
+    const alpha = (i) => context.getImageData(middle(i % columns), middle(Math.floor(i / columns)), 1, 1).data[3];
+    return Array.from({ length: rows * columns }, (_, i) => alpha(i)).filter((value) => value < 255).length;
+}"""
+"""How many places of the wall have no picture."""
+
+TILE = """(canvas, [columns, at]) => {
+    const size = canvas.width / columns;
+    const [x, y] = [at % columns, Math.floor(at / columns)];
+    return Array.from(canvas.getContext("2d").getImageData(x * size, y * size, size, size).data);
+}"""
+"""The pixels of one place."""
+
+
+def test_wall_has_gaps(window: Window) -> None:
+    window["#tab-wall"].click()
+    window["#wall-run"].click()
+    expect(window["#wall-run"]).to_have_text("Fill it again")
+    columns, rows = window["#wall-canvas"].evaluate("(canvas) => canvas.style.aspectRatio.split('/').map(Number)")
+    assert window["#wall-canvas"].evaluate(EMPTY, [columns, rows]) == 0
+    asked = [fields for fields in window.asked("/generate") if "n" in fields]
+    assert sum(int(fields["n"]) for fields in asked) == rows * columns
+    assert {(fields["steps"], fields["priority"]) for fields in asked} == {("1", "batch")}
+    for at in (0, columns + 3, rows * columns - 1):
+        data = window["#wall-canvas"].evaluate(TILE, [columns, at])
+        tile = np.array(data, dtype=np.uint8).reshape(32, 32, 4)[..., :3]
+        assert np.array_equal(tile[2::4, 2::4], window.served(f"/generate?seed={7 + at}&steps=1"))
+
+    window.allow("willReadFrequently")  # it is this test that reads
+
+    window["#wall-canvas"].focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
+        window.page.keyboard.press(key)
+    expect(window["#wall-note"]).to_contain_text(f"seed {7 + columns + 1}")
+    window.page.keyboard.press("Enter")
+    expect(window["#tab-compare"]).to_have_attribute("aria-selected", "true")
+    expect(window["#seed"]).to_have_value(str(7 + columns + 1))
+
+
+def test_wall_asks_without_bound(window: Window) -> None:
+    """At most three requests are in flight, also of a wall that goes on until it is stopped."""
+    window["#tab-wall"].click()
+    flying, most = set(), 0
+
+    def sent(request: object) -> None:
+        nonlocal most
+        if "priority=batch" in request.url and "n=" in request.url:  # type: ignore[attr-defined]
+            flying.add(request)
+            most = max(most, len(flying))
+
+    window.page.on("request", sent)
+    window.page.on("requestfinished", lambda request: flying.discard(request))
+    window.page.on("requestfailed", lambda request: flying.discard(request))
+    window["#wall-on"].check()
+    window["#wall-run"].click()
+    expect(window["#wall-run"]).to_have_text("Stop")
+    cells = window["#wall-canvas"].evaluate("(canvas) => canvas.style.aspectRatio.split('/').reduce((a, b) => a * b)")
+    expect(window["#wall-figures"]).to_have_text(re.compile(r"^\d{4,} pictures"))  # more than it has places
+    assert cells < 1000
+    window["#wall-run"].click()
+    expect(window["#wall-run"]).to_have_text("Fill it again")
+    assert 1 < most <= 3
+
+
+def test_link_shows_another_thing(window: Window, open_window: Open) -> None:
+    window["#labels"].get_by_label("owl", exact=True).check()
+    window["#seed"].fill("99")
+    window["#steps"].get_by_label("2").check()
+    window["#tab-interpolate"].click()
+    window["#seed-to"].fill("1234")
+    window.settled("interpolate")
+    link = window.page.url.rpartition("#")[2]
+    other = open_window(window.server)
+    other.open(f"#{link}", settled=False)
+    expect(other["#path-grid img"]).to_have_count(8)
+    expect(other["#seed"]).to_have_value("99")
+    expect(other["#seed-to"]).to_have_value("1234")
+    assert other.asked("/interpolate")[-1] == window.asked("/interpolate")[-1]
+    assert other.asked("/interpolate")[-1]["label"] == "owl"
+
+
+@pytest.mark.parametrize(
+    "link", ["#mode=nothing&seed=x&steps=3&label=unicorn&guidance=9&strength=7&frames=1", "#%", "#seed=-1&model=none"]
+)
+def test_broken_link_breaks_the_page(open_window: Open, tiny: Server, link: str) -> None:
+    window = open_window(tiny)
+    window.open(link)
+    expect(window["#tab-compare"]).to_have_attribute("aria-selected", "true")
+    expect(window["#message"]).to_be_empty()
+    assert same(window, column(1), "/generate?seed=7&steps=1")
+
+
+def test_keys_do_nothing(window: Window) -> None:
+    window.page.keyboard.press("n")
+    expect(window["#seed"]).to_have_value("8")
+    window.page.keyboard.press("b")
+    expect(window["#seed"]).to_have_value("7")
+    window.page.keyboard.press("r")
+    expect(window["#seed"]).not_to_have_value("7")
+    for number, mode in enumerate(("compare", "refine", "vary", "interpolate", "wall"), start=1):
+        window.page.keyboard.press(str(number))
+        expect(window[f"#{mode}"]).to_be_visible()
+        expect(window["[role=tabpanel]:visible"]).to_have_count(1)
+    window.page.keyboard.press("?")
+    expect(window["#shortcuts-dialog"]).to_be_visible()
+    window["#shortcuts-on"].uncheck()
+    window["#shortcuts-dialog button"].click()
+    window.page.keyboard.press("1")
+    expect(window["#wall"]).to_be_visible()  # switched off
+    window.page.reload()
+    expect(window["#wall"]).to_be_visible()
+    window.page.keyboard.press("1")
+    expect(window["#wall"]).to_be_visible()
+    window["#shortcuts"].click()
+    expect(window["#shortcuts-on"]).not_to_be_checked()
+
+
+def test_typed_digit_changes_the_tab(window: Window) -> None:
+    window["#seed"].focus()
+    window.page.keyboard.press("End")
+    window.page.keyboard.type("25")
+    expect(window["#seed"]).to_have_value("725")
+    expect(window["#compare"]).to_be_visible()
+
+
+def test_tabs_take_no_arrows(window: Window) -> None:
+    window["#tab-compare"].focus()
+    window.page.keyboard.press("ArrowRight")
+    expect(window["#tab-refine"]).to_be_focused()
+    expect(window["#refine"]).to_be_visible()
+    window.page.keyboard.press("ArrowLeft")
+    window.page.keyboard.press("ArrowLeft")
+    expect(window["#tab-wall"]).to_be_focused()
+    window.page.keyboard.press("Home")
+    expect(window["#tab-compare"]).to_be_focused()
+
+
+def test_colours_are_not_kept(window: Window) -> None:
+    def ground() -> str:
+        return str(window["body"].evaluate("(body) => getComputedStyle(body).backgroundColor"))
+
+    light = ground()
+    window["#theme"].click()
+    expect(window["html"]).to_have_attribute("data-theme", "light")
+    assert ground() == light
+    window["#theme"].click()
+    expect(window["html"]).to_have_attribute("data-theme", "dark")
+    assert ground() != light
+    dark = ground()
+    window.page.reload()
+    expect(window["html"]).to_have_attribute("data-theme", "dark")
+    assert ground() == dark
+    expect(window["#columns img"]).to_have_count(3)
+
+
+def test_guidance_is_not_sent(open_window: Open, start_shared: Start, guided: Path, images: Path) -> None:
+    """Several models, one of which takes guidance: each shows its own controls and makes its own pictures."""
+    window = open_window(start_shared(images, str(guided)))
+    window.open()
+    expect(window["#guidance-field"]).to_be_hidden()
+    expect(window["#model option"]).to_have_text(["tiny", "guided"])
+    window["#model"].select_option("guided")
+    expect(window["#guidance-value"]).to_have_text("2")
+    expect(window["#labels .name"]).to_have_text(["any class", "cat", "dog", "no class"])
+    expect(window["#columns .time"].last).not_to_be_empty()
+    window["#guidance"].fill("4")
+    expect(window["#guidance-value"]).to_have_text("4")
+    window.settled("compare")
+    steps = window.asked("/generate")[-1]["steps"]
+    assert same(window, ".column:last-child img", f"/generate?model=guided&seed=7&steps={steps}&guidance=4")
+    assert not same(window, ".column:last-child img", f"/generate?model=guided&seed=7&steps={steps}&guidance=2")
+    window["#model"].select_option("tiny")
+    expect(window["#guidance-field"]).to_be_hidden()
+    window.settled("compare")
+    assert "guidance" not in window.asked("/generate")[-1]
+    assert "model" not in window.asked("/generate")[-1]
