@@ -98,6 +98,7 @@ def export(
         "built": build_stamp(),
         "architecture": config.architecture.model_dump(mode="json"),
         "data": config.data,
+        **({"origin": config.origin} if config.origin else {}),
         "recipe": config.recipe,
     }
     return assemble(

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from export.runtime.manifest import Manifest
 
+ORIGINS = {"teacher": "teacher", "weak_teacher": "weaker one", "init": "begun from"}
+"""Roles in `provenance.origin` -> their titles."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `longjump inspect`."""
@@ -46,7 +49,7 @@ def describe(manifest: Manifest) -> str:
         ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels)}" if manifest.labels else "none"),
         ("guidance", _guidance(manifest)),
         ("span", manifest.span + ("" if manifest.t_max == 1 else f", t up to {manifest.t_max:g} (and 1)")),
-        ("steps", f"{', '.join(map(str, manifest.steps))} ({manifest.default_steps} by default)"),
+        ("steps", f"{', '.join(map(str, manifest.steps))} ({manifest.default_steps} by default); {_sampler(manifest)}"),
         *(("", f"{steps:>3}: {_grid(manifest, steps)}") for steps in manifest.steps if steps <= 8),
     ]
     for entry in manifest.engines:
@@ -63,7 +66,7 @@ def describe(manifest: Manifest) -> str:
         )
     rows.append(("quality", "not measured" if not manifest.quality else ""))
     rows += [("", f"{key}: {value}") for key, value in manifest.quality.items()]
-    rows += [("method", manifest.method), ("licence", manifest.licence), ("provenance", "")]
+    rows += [("method", manifest.method), *_origins(manifest), ("licence", manifest.licence), ("provenance", "")]
     rows[-1:] = [
         ("provenance" if i == 0 else "", line) for i, line in enumerate(_flat(manifest.provenance) or ["not stated"])
     ]
@@ -85,6 +88,30 @@ def _guidance(manifest: Manifest) -> str:
     if scale is None:
         return "no input for it"
     return f"{scale.min:g} to {scale.max:g}, {scale.default:g} by default, {scale.rows_per_step} row(s) a step"
+
+
+def _sampler(manifest: Manifest) -> str:
+    noisy = [steps for steps in manifest.steps if any(step.b for step in manifest.grid(steps))]
+    return f"new noise between the steps of {', '.join(map(str, noisy))}" if noisy else "no new noise between them"
+
+
+def _origins(manifest: Manifest) -> list[tuple[str, str]]:
+    """Which trained models this one took something from, and what those were trained on."""
+    origin, rows = _group(manifest.provenance, "origin"), []
+    for role, title in ORIGINS.items():
+        if lent := _group(origin, role):
+            data = _group(lent, "data")
+            what = f"{lent.get('method')}, step {lent.get('step')}, weights {lent.get('weights')}"
+            rows.append(
+                (title, f"{what}; data {data.get('name', 'unknown')}, licence {data.get('licence', 'unknown')}")
+            )
+    return rows
+
+
+def _group(tree: dict[str, Any], name: str) -> dict[str, Any]:
+    """A group of a free field, which may hold anything; empty where it is none."""
+    found = tree.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _grid(manifest: Manifest, steps: int) -> str:

@@ -19,6 +19,12 @@ from trainer.sampling import draw, to_images
 COLUMNS = 12  # samples per class in the grid
 ROWS = 20  # classes in the grid, at most: the first ones
 
+ORIGINS = {
+    "teacher": "distilled from",
+    "weak_teacher": "autoguidance led away from",
+    "init": "began with the weights of",
+}
+
 
 def checkpoint_files(config: CheckpointConfig, flow_map: FlowMap, log: list[dict[str, Any]]) -> dict[str, bytes]:
     """The files by name. `flow_map` has its averaged weights; seeds are 0, 1, 2, ...: nothing is picked."""
@@ -112,6 +118,7 @@ def card(config: CheckpointConfig, last: dict[str, Any]) -> str:
         f"- data: {data.get('name')}, {_training_samples(data)}, "
         f"licence {data.get('licence', 'unknown')}, SHA-256 {data.get('sha256')}",
         *_latents(data),
+        *_origins(config.origin),
         *_repeats(data),
         f"- averaged weights: {', '.join(config.emas)} (shares of the run's length); the first is the default",
         *([f"- guidance in the training target, effective scale {guided or 1}{told}"] if guided or told else []),
@@ -169,6 +176,23 @@ def _training_samples(data: dict[str, Any]) -> str:
     if count is None or not held_out:
         return f"{'?' if count is None else count} training samples"
     return f"{count - held_out} training samples ({held_out} more were held out for the score)"
+
+
+def _origins(origin: dict[str, dict[str, Any]], indent: str = "") -> list[str]:
+    """A line on each checkpoint that it took something from, and on what that one was trained on and came from."""
+    lines = []
+    for role, words in ORIGINS.items():
+        if role not in origin:
+            continue
+        lent = origin[role]
+        data = lent.get("data", {})
+        lines.append(
+            f"{indent}- {words} a model by {lent['method']} (step {lent['step']:,}, weights {lent['weights']}, SHA-256 "
+            f"{lent['sha256']}) that was trained on {data.get('name', 'unknown data')}, licence "
+            f"{data.get('licence', 'unknown')}"
+        )
+        lines += _origins(lent.get("origin", {}), indent + "  ")
+    return lines
 
 
 def _latents(data: dict[str, Any]) -> list[str]:

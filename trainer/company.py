@@ -91,6 +91,7 @@ def lender(path: Path, ema: str | None = None) -> Lender:
         "weights": name,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "data": {key: config.data[key] for key in ("name", "sha256", "licence") if key in config.data},
+        **({"origin": config.origin} if config.origin else {}),
     }
     return Lender(flow_map.requires_grad_(False), config, origin)
 

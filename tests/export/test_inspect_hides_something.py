@@ -34,7 +34,7 @@ def test_every_fact_is_shown(make_bundle: Callable, capsys: pytest.CaptureFixtur
         "3: ash, birch, cedar",
         "1 to 4, 1.5 by default, 2 row(s) a step",
         "endpoint, t up to 0.98",
-        "1, 2 (1 by default)",
+        "1, 2 (1 by default); new noise between the steps of 2",
         "1 -> 0 (x 0.4, + 0.6 noise), 0.6 -> 0",
         "onnxruntime, fp32, target any, batch 1 and more: built",
         "bits vary with the batch",
@@ -44,6 +44,20 @@ def test_every_fact_is_shown(make_bundle: Callable, capsys: pytest.CaptureFixtur
         "data.sizes = [1, 2]",
     ):
         assert fact in shown, fact
+
+
+def test_teacher_is_hidden(make_bundle: Callable, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its method and what it was trained on; a foreign bundle may hold anything there."""
+    lent = {"method": "flow-matching", "step": 2000, "weights": "0.050", "sha256": "ab" * 32}
+    lent["data"] = {"name": "leaves", "licence": "CC-BY-4.0"}
+    bundle = make_bundle("taught", provenance={"origin": {"teacher": lent}})
+    assert longjump.main(["inspect", str(bundle.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "\nteacher     flow-matching, step 2000, weights 0.050; data leaves, licence CC-BY-4.0\n" in shown
+    assert "no new noise between them" in shown
+    for number, origin in enumerate(("home", {"teacher": 3}, {"teacher": {"data": 1}})):
+        bundle = make_bundle(f"odd{number}", provenance={"origin": origin})
+        assert longjump.main(["inspect", str(bundle.path)]) == 0
 
 
 def test_json_is_the_manifest(make_bundle: Callable, capsys: pytest.CaptureFixture[str]) -> None:

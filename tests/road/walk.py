@@ -59,13 +59,16 @@ def command(*arguments: str, folder: Path) -> str:
     return done.stdout
 
 
-def walk(recipe: str, data: Path, folder: Path, overrides: Sequence[str] = ()) -> Walk:
-    """Walk the road for `recipe` on the data set at `data`; every file goes into `folder`."""
+def walk(recipe: str, data: Path, folder: Path, overrides: Sequence[str] = (), given: Sequence[str] = ()) -> Walk:
+    """Walk the road for `recipe` on the data set at `data`; every file goes into `folder`.
+
+    `given` are more words for `longjump train`, such as --teacher CHECKPOINT.
+    """
     run, bundle = folder / "run", folder / "bundle"
     found = Walk(recipe)
     sets = [part for override in overrides for part in ("--set", override)]
     start = time.monotonic()
-    command("train", recipe, "--data", str(data), "--out", str(run), *sets, folder=folder)
+    command("train", recipe, "--data", str(data), "--out", str(run), *sets, *given, folder=folder)
     found.train_seconds = time.monotonic() - start
     newest = max(run.glob("step-*"))
     config = read_config(newest)
@@ -107,12 +110,13 @@ def affine(bundle: Path, steps: int, folder: Path) -> tuple[float, float]:
 
 
 @contextmanager
-def serving(bundle: Path, folder: Path) -> Iterator[str]:
-    """The URL of a `longjump serve` of `bundle` on a free port; it is asked to leave, and must, with exit code 0."""
+def serving(bundles: Path | Sequence[Path], folder: Path) -> Iterator[str]:
+    """The URL of a `longjump serve` of bundles on a free port; it is asked to leave, and must, with exit code 0."""
+    served = [bundles] if isinstance(bundles, Path) else bundles
     log = folder / "serve.log"
     with log.open("w") as file:
         server = subprocess.Popen(
-            [sys.executable, "-m", "longjump", "serve", str(bundle), "--port", "0"],
+            [sys.executable, "-m", "longjump", "serve", *map(str, served), "--port", "0"],
             cwd=folder,
             stdout=file,
             stderr=subprocess.STDOUT,

@@ -150,3 +150,18 @@ def test_plot_of_a_diverging_map_stops_the_run(tmp_path: Path, tiny: Tiny, point
     for value in (float("nan"), float("inf"), 1e30):
         flow_map.net.project.bias.data.fill_(value)  # type: ignore[union-attr, operator]
         assert pixels(samples_plot(config, flow_map)).size > 0
+
+
+def test_origin_is_left_out(grey_run: Path) -> None:
+    """What a model was distilled from and began with, what those were trained on, and what they came from in turn."""
+    lent = {"method": "flow-matching", "step": 2000, "weights": "0.050", "sha256": "ab" * 32}
+    first = {**lent, "method": "ect", "data": {"name": "oaks", "licence": "CC-BY-NC-4.0"}}
+    teacher = {**lent, "data": {"name": "elms", "licence": "CC-BY-4.0"}, "origin": {"init": first}}
+    config = read_config(grey_run).model_copy(update={"origin": {"teacher": teacher, "init": lent}})
+    lines = card(config, {}).splitlines()
+    source = f"(step 2,000, weights 0.050, SHA-256 {'ab' * 32}) that was trained on"
+    at = lines.index(f"- distilled from a model by flow-matching {source} elms, licence CC-BY-4.0")
+    assert lines[at + 1 : at + 3] == [
+        f"  - began with the weights of a model by ect {source} oaks, licence CC-BY-NC-4.0",
+        f"- began with the weights of a model by flow-matching {source} unknown data, licence unknown",
+    ]
