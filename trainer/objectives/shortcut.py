@@ -23,9 +23,6 @@ from trainer.shard import Shard
 LENGTHS = int(log2(DYADIC_FINEST))
 """How many lengths are learned from shorter ones: 1, 1/2, ..., 1/64."""
 
-GOLDEN = (5**0.5 - 1) / 2
-"""Its multiples, modulo 1, fill [0, 1) evenly however far one goes."""
-
 
 class FinestGuidance(BaseModel):
     """Classifier-free guidance of the two half-steps of the shortest jump that is learned from shorter ones.
@@ -104,7 +101,7 @@ class Shortcut(Objective):
     def draw(self, rows: int, generator: Generator, moment: Moment) -> Lengths:
         """A length and a place on its grid for each row."""
         jumps, device = self._jumps(rows), generator.device
-        groups = shared_evenly(jumps, LENGTHS, moment.step)
+        groups = shared_evenly(jumps, LENGTHS, moment)
         pieces = [DYADIC_FINEST >> (1 + group) for group in groups] + [DYADIC_FINEST] * (rows - jumps)
         count = torch.tensor(pieces, device=device)
         place = (torch.rand(rows, generator=generator, device=device) * count).long().clamp(max=count - 1)
@@ -158,10 +155,9 @@ class Shortcut(Objective):
         return round(self.bootstrap * rows)
 
 
-def shared_evenly(rows: int, groups: int, step: int) -> list[int]:
+def shared_evenly(rows: int, groups: int, moment: Moment) -> list[int]:
     """The group of each row, not falling: sizes differ by one at most, and which are larger changes with the step.
 
     Over a run every group has the same share, if `rows` are fewer than `groups`.
     """
-    offset = step * GOLDEN % 1
-    return [min(int((row + offset) * groups / rows), groups - 1) for row in range(rows)]
+    return [min(int((row + moment.spread) * groups / rows), groups - 1) for row in range(rows)]
