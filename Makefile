@@ -19,7 +19,7 @@ DEMO ?= runs/demo
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
-PACKAGES := longjump.py longjump_client.py models trainer export server
+PACKAGES := longjump.py longjump_client.py models trainer export server loadtest
 
 ##@ Use it
 .PHONY: serve
@@ -34,6 +34,10 @@ bench: $(VENV)/.serve ## measure the server on this machine, each target beside 
 .PHONY: soak
 soak: $(VENV)/.serve ## load a server at random for 10 minutes (SECONDS=60); its memory must stay flat
 	@exec $(BIN)/longjump soak $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+.PHONY: lab
+lab: $(VENV)/.dev ## train a few methods on eight Gaussians and serve them with the page /lab (ARGS="--methods meanflow imf")
+	@exec $(BIN)/python -m tests.methods.lab --port $(or $(PORT),8000) $(ARGS)
 
 .PHONY: demo-train
 demo-train: $(VENV)/.dev ## train the demo again: data, training, export, into runs/demo (99 minutes measured, most of it on one of 2 cores)
@@ -55,6 +59,14 @@ test-slow: $(VENV)/.dev ## the slow tests: whole training runs, minutes each
 .PHONY: status
 status: $(VENV)/.dev ## walk the whole road with every recipe and write docs/status.md from what came out (minutes)
 	@$(BIN)/python -m tests.road.status
+
+.PHONY: methods-table
+methods-table: $(VENV)/.dev ## train every method on data with a known answer and write docs/methods.md; goes on where it was (hours)
+	@$(BIN)/python -m tests.methods.table $(ARGS)
+
+.PHONY: claims
+claims: $(VENV)/.dev ## test the post's claims about the methods and write docs/claims.md with a plot of each (an hour)
+	@$(BIN)/python -m tests.methods.page $(ARGS)
 
 .PHONY: train-speed
 train-speed: $(VENV)/.dev ## measure a training step by each derivative backend beside flow matching, and write docs/training.md's table

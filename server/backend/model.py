@@ -51,6 +51,14 @@ class Model:
             return 0
         return calendar.timegm(day.timetuple())
 
+    @property
+    def data(self) -> dict[str, Any] | None:
+        """What it was trained on, as far as the bundle says: its name and, of generated points, the distribution."""
+        found = self.manifest.provenance.get("data")
+        if not isinstance(found, dict):
+            return None
+        return {key: found[key] for key in ("name", "generator") if key in found}
+
     def describe(self) -> dict[str, Any]:
         """An entry of /v1/models."""
         manifest = self.manifest
@@ -73,6 +81,7 @@ class Model:
             "batch_invariant": self.deterministic,
             "quality": manifest.quality,
             "licence": manifest.licence,
+            "data": self.data,
             "digest": manifest.digest,
             "fingerprint": self.fingerprint,
         }

@@ -24,6 +24,7 @@ from server.http.front import Application, shortcut
 from server.http.generate import Generate
 from server.http.inference_protocol import add_inference_protocol
 from server.http.interpolate import Interpolate
+from server.http.jump import Jump
 from server.http.models import add_models
 from server.http.openai import Generations
 from server.http.problem import Problem
@@ -48,6 +49,7 @@ def build_app(
         "/generate": (("GET", "POST"), Generate(desk, lines, max_images)),
         "/variations": (("POST",), Variations(desk, lines, Uploads(max_upload), max_images)),
         "/interpolate": (("GET", "POST"), Interpolate(desk, lines, max_images)),
+        "/jump": (("POST",), Jump(desk, lines, max_images)),
         "/v1/images/generations": (("POST",), Generations(desk, lines, max_images)),
     }
     api = _build_api(lines, metrics, max_images, playground)

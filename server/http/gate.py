@@ -31,11 +31,12 @@ ENDPOINTS = {
     "/generate": "generate",
     "/variations": "variations",
     "/interpolate": "interpolate",
+    "/jump": "jump",
     "/v1/images/generations": "images",
 }
 """Path -> the name of the endpoint in metrics, logs and traces; all others are "other"."""
 
-OPEN = frozenset(("/", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics"))
+OPEN = frozenset(("/", "/lab", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics"))
 OPEN_UNDER = ("/docs/", "/playground/", "/v2/health/")
 """What needs no key and has no limit: probes, metrics, the documentation, and the files of the pages."""
 

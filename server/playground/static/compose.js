@@ -1,0 +1,151 @@
+// Two figures of a served model's jumps: along one trajectory, and over a triangle whose middle can be moved.
+
+import { json, patiently } from "./api.js";
+import { $ } from "./dom.js";
+import { quiet, sayError, sayWait } from "./messages.js";
+import { Plane, draggable } from "./plane.js";
+import { apart, density, flow, mixtureOf } from "./truth.js";
+
+const COUNTS = [1, 2, 4, 8];
+const KNOWN = { any: "any jump", endpoint: "jumps to the data only", velocity: "velocities", dyadic: "jumps of halves" };
+
+let model = null;
+let mixture = null;
+let start = [0.3, -0.22];
+let asked = 0; // the newest question; answers to older ones are dropped
+let shown = {};
+
+// Where the model's map takes points from t to s.
+async function jump(z, t, s) {
+  const body = JSON.stringify({ model: model.id, t, s, z });
+  const options = { method: "POST", body, headers: { "content-type": "application/json" } };
+  const { document } = await patiently(() => json("jump", {}, options), undefined, sayWait);
+  return document.z;
+}
+
+// The split as the model knows it: a dyadic map has halves only.
+function split() {
+  const value = Number($("split").value) / 100;
+  return model.span === "dyadic" ? 0.5 : value;
+}
+
+async function measure() {
+  const turn = ++asked;
+  try {
+    const m = split();
+    const found = { paths: {}, m };
+    for (const steps of COUNTS) {
+      const path = [start];
+      if (model.span === "endpoint") {
+        // From exact points of one trajectory to the data: a consistent map sends all of them to one place.
+        if (mixture) {
+          const times = Array.from({ length: steps }, (_, i) => 1 - i / steps);
+          const places = times.map((t) => (t === 1 ? start : flow(mixture, start, 1, t).at(-1)));
+          const ends = await Promise.all(places.map((place, i) => jump([place], times[i], 0)));
+          found.paths[steps] = { fan: places.map((place, i) => [place, ends[i][0]]) };
+        }
+      } else {
+        for (let i = 0; i < steps; i++) path.push((await jump([path[i]], 1 - i / steps, 1 - (i + 1) / steps))[0]);
+        found.paths[steps] = { path };
+      }
+      if (turn !== asked) return;
+    }
+    [found.direct] = await jump([start], 1, 0);
+    if (model.span === "endpoint") {
+      if (mixture) {
+        found.half = flow(mixture, start, 1, m).at(-1);
+        [found.over] = await jump([found.half], m, 0);
+      }
+    } else {
+      [found.half] = await jump([start], 1, m);
+      [found.over] = await jump([found.half], m, 0);
+    }
+    if (turn !== asked) return;
+    shown = found;
+    quiet();
+    draw();
+  } catch (error) {
+    if (turn === asked) sayError(error, measure);
+  }
+}
+
+function ground(canvas) {
+  const plane = new Plane(canvas);
+  if (mixture) {
+    plane.shade((place) => density(mixture, place, 0));
+    plane.path(flow(mixture, start, 1, 0), "good", 2.2);
+  }
+  return plane;
+}
+
+export function draw() {
+  if (!model) return;
+  const steps = COUNTS[Number($("jumps-steps").value)];
+  $("jumps-value").textContent = `${steps} jump${steps === 1 ? "" : "s"}`;
+  const plane = ground($("jumps"));
+  const way = shown.paths?.[steps];
+  if (way?.path) {
+    plane.path(way.path, "network", 1.6, [5, 4]);
+    plane.dots(way.path, "network", 3.6, 1);
+  }
+  for (const [from, to] of way?.fan ?? []) {
+    plane.path([from, to], "network", 1.2, [5, 4]);
+    plane.dots([to], "network", 3.6, 1);
+  }
+  plane.name(start, "noise", "ink");
+  $("jumps-told").textContent = told(way);
+  triangle();
+}
+
+function told(way) {
+  if (!way) return mixture || !model ? "" : "What this model's data were is not known here, so there is no exact trajectory.";
+  if (way.fan) {
+    const spread = Math.max(...way.fan.map(([, to]) => apart(to, way.fan[0][1])));
+    return `A consistency map: from every point of the exact trajectory it should land in one place; these land up to ${spread.toFixed(2)} apart.`;
+  }
+  const end = way.path.at(-1);
+  if (!mixture) return "";
+  return `It lands ${apart(end, flow(mixture, start, 1, 0).at(-1)).toFixed(2)} from where the exact flow (green) ends.`;
+}
+
+function triangle() {
+  const plane = ground($("triangle"));
+  const { direct, half, over, m } = shown;
+  $("split-value").textContent = `m = ${m?.toFixed(2) ?? ""}`;
+  if (!direct) return;
+  plane.path([start, direct], "network", 1.8);
+  plane.dots([direct], "network", 5, 1);
+  if (half) {
+    plane.path([start, half, over], "encode", 1.8, [6, 4]);
+    plane.dots([half, over], "encode", 4.5, 1);
+    if (apart(half, start) > 0.3) plane.name(half, "m", "ink");
+    $("triangle-told").textContent =
+      `One jump and two end ${apart(direct, over).toFixed(3)} apart` +
+      (model.span === "endpoint" ? ", the first leg being the exact flow, since this map only knows jumps to the data." : ".") +
+      (model.span === "velocity" ? " Euler steps do not compose: a velocity is no jump." : "");
+  }
+  plane.name(start, "t = 1", "ink");
+  plane.name(direct, "s = 0", "ink");
+}
+
+export function choose(found) {
+  model = found;
+  mixture = mixtureOf(model);
+  shown = {};
+  $("split").disabled = model.span === "dyadic";
+  $("model-told").textContent = `${model.method ?? "unknown method"}; it knows ${KNOWN[model.span]}.`;
+  measure();
+}
+
+export function startCompose() {
+  $("jumps-steps").max = COUNTS.length - 1;
+  $("jumps-steps").addEventListener("input", draw);
+  $("split").addEventListener("input", measure);
+  for (const name of ["jumps", "triangle"]) {
+    draggable($(name), () => start, (to) => {
+      start = to;
+      if (model) measure();
+    });
+  }
+  return draw;
+}

@@ -1,0 +1,136 @@
+"""The lab: its closed forms are the oracle's, and its figures of models are of what the served map does."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from trainer.oracle import GaussianMixture
+
+from ..conftest import Server, Start
+from .conftest import Open, Window
+
+
+@pytest.fixture(scope="module")
+def plane(start_shared: Start, points: Path) -> Server:
+    """A server of points in the plane, 2 or 4 steps."""
+    return start_shared(points, fake=False)
+
+
+@pytest.fixture
+def lab(open_window: Open, plane: Server) -> Window:
+    window = open_window(plane)
+    window.page.goto(f"{window.base}/lab")
+    expect(window["#model-told"]).to_contain_text("any jump")
+    return window
+
+
+def evaluated(window: Window, expression: str) -> Any:
+    """What a function of truth.js gives: `velocity(ring(3), [1, 2], 0.5)`."""
+    names = sorted(set(re.findall(r"\b[a-z]+(?=\()", expression)))
+    return window.page.evaluate(
+        f"import('/playground/truth.js').then(({{ {', '.join(names)} }}) => ({expression}))"
+    )
+
+
+@pytest.mark.parametrize("count", [1, 3, 5, 8])
+def test_closed_form_is_another(lab: Window, count: int) -> None:
+    found = evaluated(lab, f"ring({count})")
+    truth = GaussianMixture(found["weights"], found["means"], found["stds"])
+    rng = np.random.default_rng(count)
+    for z, t in zip(2 * rng.standard_normal((6, 2)), (0.02, 0.2, 0.4, 0.7, 0.95, 1.0), strict=True):
+        place = json.dumps(z.tolist())
+        assert evaluated(lab, f"velocity(ring({count}), {place}, {t})") == pytest.approx(truth.velocity(z, t), abs=1e-9)
+        density = evaluated(lab, f"density(ring({count}), {place}, {t})")
+        assert density == pytest.approx(np.exp(truth.log_density(z, t)), rel=1e-9)
+    z = rng.standard_normal(2)
+    ends = evaluated(lab, f"flow(ring({count}), {json.dumps(z.tolist())}, 1, 0)")[-1]
+    assert ends == pytest.approx(truth.jump(z, 1.0, 0.0), abs=2e-3)
+    assert abs(np.array(evaluated(lab, f"euler(ring(8), {json.dumps(z.tolist())}, 1, 0, 1)")[-1])).max() < 1e-9
+
+
+def test_velocity_field_stays(lab: Window) -> None:
+    """Each control draws another picture, and says what is seen."""
+    seen = {shot(lab, "#field")}
+    for act in (
+        lambda: lab["[name=candidates][value='1']"].check(force=True),
+        lambda: lab["[name=candidates][value='5']"].check(force=True),
+        lambda: lab["#field-time"].fill("90"),
+        lambda: lab["#euler-steps"].focus(),
+    ):
+        act()
+        seen.add(shot(lab, "#field"))
+    assert len(seen) == 4  # the last act is about another figure
+    expect(lab["#field-value"]).to_have_text("t = 0.10")
+    expect(lab["#field-told"]).to_contain_text("Five")
+
+
+def test_euler_steps_stay(lab: Window) -> None:
+    """One step lands in the middle, more come nearer, and a start that is dragged is another trajectory."""
+    missed = []
+    for notch in range(7):
+        lab["#euler-steps"].fill(str(notch))
+        expect(lab["#euler-value"]).to_contain_text(f"{2**notch} step")
+        missed.append(float(re.search(r"end ([\d.]+) from", lab["#euler-told"].inner_text()).group(1)))  # type: ignore[union-attr]
+    assert missed[0] > 1.5
+    assert missed[-1] < 0.1
+    before = shot(lab, "#euler")
+    lab["#euler"].press("ArrowLeft")
+    assert shot(lab, "#euler") != before
+    means = [float(text) for text in lab["#euler-table td"].all_inner_texts()]
+    assert means == sorted(means, reverse=True)
+
+
+def test_triangle_is_of_another_map(lab: Window, plane: Server) -> None:
+    """The gap that it tells is that between the served map's one jump and its two."""
+    lab["#split"].fill("30")
+    expect(lab["#split-value"]).to_have_text("m = 0.30")
+    expect(lab["#triangle-told"]).to_contain_text("apart")
+
+    def jump(z: list[list[float]], t: float, s: float) -> list[list[float]]:
+        found: list[list[float]] = plane.client.post("/jump", json={"t": t, "s": s, "z": z}).json()["z"]
+        return found
+
+    start = [[0.3, -0.22]]
+    direct, over = jump(start, 1, 0)[0], jump(jump(start, 1, 0.3), 0.3, 0)[0]
+    gap = float(np.hypot(direct[0] - over[0], direct[1] - over[1]))
+    told = re.search(r"end ([\d.]+) apart", lab["#triangle-told"].inner_text())
+    assert told is not None
+    assert float(told.group(1)) == pytest.approx(gap, abs=6e-4)
+
+
+def test_samples_are_of_other_seeds(lab: Window) -> None:
+    """What the model supports is drawn, and no more is asked."""
+    expect(lab["#densities canvas"]).to_have_count(2)
+    expect(lab["#densities td .note"]).to_have_count(2)
+    lab.until(lambda: len(lab.asked("/generate")) == 12, "all samples")
+    assert {fields["steps"] for fields in lab.asked("/generate")} == {"2", "4"}
+    assert {int(fields["seed"]) for fields in lab.asked("/generate")} == set(range(0, 384, 64))
+
+
+def test_page_without_points_says_nothing(open_window: Open, tiny: Server) -> None:
+    window = open_window(tiny)
+    window.page.goto(f"{window.base}/lab")
+    expect(window["#no-models"]).to_contain_text("make lab")
+    expect(window["#jumps"]).to_be_hidden()
+    expect(window["#field"]).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_page_is_wider_than_the_screen(open_window: Open, plane: Server, width: int) -> None:
+    window = open_window(plane, viewport={"width": width, "height": 800})
+    window.page.goto(f"{window.base}/lab")
+    expect(window["#densities canvas"]).to_have_count(2)
+    assert window.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def shot(window: Window, selector: str) -> str:
+    """What a canvas shows."""
+    found: str = window[selector].evaluate("(canvas) => canvas.toDataURL()")
+    return found
