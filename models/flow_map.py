@@ -119,7 +119,7 @@ class FlowMap(nn.Module):
     def jump(self, z: Tensor, t: Tensor, s: Tensor, label: Tensor, guidance: Tensor | None = None) -> Tensor:
         """z at time t -> z at time s; shapes as in `forward`."""
         if self.t_max < 1:
-            known = t.clamp(max=self.t_max)
-            z, t = z * per_sample(known / t.clamp(min=self.t_max), z), known
+            z = z * per_sample(self.t_max / t.clamp(min=self.t_max), z)
+            t = t.clamp(max=self.t_max)
         asked = t if self.span == "velocity" else s
         return z - per_sample(t - s, z) * self(z, t, asked, label, guidance)
