@@ -18,7 +18,7 @@ from tests.methods.table import names
 CHOSEN = ("meanflow", "ayf-emd", "sct", "shortcut", "flow-matching")
 
 
-def main() -> int:
+def main() -> None:
     """Train what is missing, export, and become the server."""
     parser = argparse.ArgumentParser(prog="make lab", description=__doc__)
     parser.add_argument("--methods", nargs="+", default=list(CHOSEN), choices=names(), metavar="NAME",
@@ -30,7 +30,7 @@ def main() -> int:
     if missing:
         print(f"training {', '.join(missing)}: a minute or two each, two at a time", flush=True)
     if run_all(cells, tell=lambda text: print(text, flush=True)):
-        return 1
+        sys.exit(1)
     bundles = []
     for cell in cells:
         bundle = CACHE / "lab" / f"{cell.method}-{cell.key}"
@@ -44,4 +44,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

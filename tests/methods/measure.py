@@ -28,8 +28,8 @@ def measure(checkpoint: Path, problem: Problem) -> dict[str, Any]:
 
     `steps`: for each number of steps, on the line `distribution`, the RMS between the sorted samples and the sorted
     truth, and in the plane `energy` beside its `floor`, real to real; where the grid adds no noise also `map`, the RMS
-    against the exact flow map from the same noise. All RMS are in units of the data's std. On Gaussian data `slope` and
-    `offset` of the one-step map. `semigroup`: see `semigroup_error`.
+    against the exact flow map from the same noise. All RMS are in units of the data's std. On the line also `slope` and
+    `offset` of the best line through noise and samples. `semigroup`: see `semigroup_error`.
     """
     flow_map, config = load_checkpoint(checkpoint)
     dim, std = problem.dim, problem.std
@@ -37,9 +37,8 @@ def measure(checkpoint: Path, problem: Problem) -> dict[str, Any]:
     noise = np.array([normal(seed, 0, (dim,)) for seed in seeds], np.float64)
     exact = problem.truth.jump(noise, 1.0, 0.0)
     found: dict[str, Any] = {"steps": {}}
-    for steps in STEPS:
-        if str(steps) not in config.grids:
-            continue
+    counts = {int(steps) for steps in config.grids}
+    for steps in sorted(counts & {*STEPS, max(counts)}):
         grid: Grid = tuple(Step(*jump) for jump in config.grids[str(steps)])
         x = draw(flow_map, (dim,), grid, [0] * len(seeds)).astype(np.float64)
         row = dict[str, float]()
@@ -47,11 +46,10 @@ def measure(checkpoint: Path, problem: Problem) -> dict[str, Any]:
             row["map"] = _rms(x - exact) / std
         if dim == 1:
             row["distribution"] = _rms(np.sort(x, 0) - np.sort(exact, 0)) / std
+            slope, offset = np.polyfit(noise[:, 0], x[:, 0], 1)
+            row |= {"slope": float(slope), "offset": float(offset)}
         else:
             row |= _energy(x, problem)
-        if steps == 1 and dim == 1:
-            slope, offset = np.polyfit(noise[:, 0], x[:, 0], 1)
-            found |= {"slope": float(slope), "offset": float(offset)}
         found["steps"][str(steps)] = row
     error = semigroup_error(numpy_jump(flow_map), config.span, problem)
     if error is not None:

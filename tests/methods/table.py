@@ -1,7 +1,7 @@
-"""`make methods-table`: trains every method on data with a known answer and writes docs/methods.md: expected, measured.
+"""`make methods-table`: trains every method on data with a known answer and writes docs/methods.md from what came out.
 
-A result is kept in runs/methods under what decides it (code, recipe, data, teacher), so a table that was cut off goes on
-where it was, and a change of code asks only for what it touches. What was not run says so.
+A result is kept in runs/methods under what decides it (code, recipe, data, teacher), so a table that was cut off goes
+on where it was, and a change of code asks only for what it touches. What was not run says so.
 """
 
 from __future__ import annotations
@@ -47,12 +47,13 @@ def lines_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
 
 def gaussian_cell(method: str) -> list[str]:
     """Slope and offset, expected and measured."""
-    expected, steps, why = expected_slope(method)
+    expected = expected_slope(method)
     found = Cell(method, GAUSSIAN.name).result()
+    theory = f"{expected.value:.3f} ({expected.why})"
     if found is None:
-        return [f"{expected:.3f} ({why})", NOT_RUN, NOT_RUN]
-    slope = found["slope"] if steps == 1 else found["slopes"][str(steps)]
-    return [f"{expected:.3f} ({why})", f"{slope:.3f}", f"{found['offset']:.3f}"]
+        return [theory, NOT_RUN, NOT_RUN]
+    row = found["steps"][str(expected.steps)]
+    return [theory, f"{row['slope']:.3f}", f"{row['offset']:.3f}"]
 
 
 def mixture_cells(method: str) -> list[str]:
@@ -106,10 +107,11 @@ def page() -> str:
     text = [
         "# Methods: expected against measured",
         "",
-        f"`make methods-table` wrote this on {datetime.now(UTC):%Y-%m-%d} on {machine}; the trainings ran {when}, two at "
-        "a time, each with one thread. Do not edit. Every method is its shipped recipe `points/METHOD` in full, the "
-        "default average of its weights, from 100,000 points; the distilling ones share a teacher, `points/flow-matching` "
-        "on the same data, whose training is not in their time. `longjump methods` says what each method is.",
+        f"`make methods-table` wrote this on {datetime.now(UTC):%Y-%m-%d} on {machine}; the trainings ran {when}, two "
+        "at a time, each with one thread. Do not edit. Every method is its shipped recipe `points/METHOD` in full, the "
+        "default average of its weights, from 100,000 points; the distilling ones share a teacher, "
+        "`points/flow-matching` on the same data, whose training is not in their time. `longjump methods` says what "
+        "each method is.",
         "",
         "## A Gaussian, N(0.7, 0.4²)",
         "",
@@ -123,15 +125,15 @@ def page() -> str:
         "## Mixtures on a line",
         "",
         "One jump against the exact map, the quantile map: RMS over 4,000 seeds, in percent of the data's standard "
-        f"deviation. {'; '.join(_mixture_text(problem.name) for problem in MIXTURES)}. No test of a method trains on them.",
+        f"deviation. {'; '.join(_mixture_text(problem.name) for problem in MIXTURES)}. No test trains on them.",
         "",
         *lines_table(
             ["method", *(problem.name for problem in MIXTURES), "asked", "training"],
             [[name, *mixture_cells(name)] for name in names()],
         ),
         "",
-        "More steps, by the method's own sampler (`--json` of `longjump methods` says which): RMS between the sorted samples "
-        "and the sorted truth, which noise on the way leaves comparable; the median over the mixtures.",
+        "More steps, by the method's own sampler (`longjump methods` says which): RMS between the sorted samples and "
+        "the sorted truth, which noise on the way leaves comparable; the median over the mixtures.",
         "",
         *lines_table(["method", *steps], [[name, *further_steps(name)] for name in names()]),
     ]
@@ -140,8 +142,8 @@ def page() -> str:
             "",
             f"## {problem.name[0].upper()}{problem.name[1:]} in the plane",
             "",
-            "Energy distance of 2,000 samples to as many real points, as a multiple of that between two sets of real points; "
-            "and the one-step map against the integrated flow map, as above.",
+            "Energy distance of 2,000 samples to as many real points, as a multiple of that between two sets of real "
+            "points; and the one-step map against the integrated flow map, as above.",
             "",
             *lines_table(
                 ["method", *steps, "one-step map"], [[name, *plane_cells(name, problem.name)] for name in names()]
@@ -151,7 +153,7 @@ def page() -> str:
         "",
         "## What a step costs",
         "",
-        "Time and memory of a training step as ratios to flow matching: [training.md](training.md), `make train-speed`.",
+        "Time and memory of a step as ratios to flow matching: [training.md](training.md), `make train-speed`.",
         "",
     ]
     return "\n".join(text)

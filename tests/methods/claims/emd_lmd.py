@@ -13,8 +13,8 @@ from tests.methods.problems import MIXTURES, PLANE
 
 TITLE = "Align Your Flow: the Eulerian objective against the Lagrangian one"
 CLAIM = (
-    "The Eulerian objective (EMD) gives the better map; the Lagrangian one (LMD) is simply worse (6.70 against 1.70 FID "
-    "in the paper's ablation on ImageNet 512), and no stabiliser as the post has it."
+    "The Eulerian objective (EMD) gives the better map; the Lagrangian one (LMD) is simply worse (6.70 against 1.70 "
+    "FID in the paper's ablation on ImageNet 512), and no stabiliser as the post has it."
 )
 
 
