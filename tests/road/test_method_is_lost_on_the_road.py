@@ -98,11 +98,14 @@ def road(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         np.savez(found.data, x=rng.normal(0.7, 0.4, (32, 2)).astype(np.float32), labels=labels)
     else:
         np.savez(found.data, images=rng.integers(0, 256, (32, *SIDES, 3), dtype=np.uint8), labels=labels)
-    for method in sorted(methods(), key=lambda name: name != FIRST):
-        try:
-            found.walk(data, method)
-        except (Exception, SystemExit) as error:
-            found.failed[method] = f"{type(error).__name__}: {error}"
+    with pytest.MonkeyPatch.context() as patch:
+        for plot in ("samples_plot", "samples_image", "curves"):
+            patch.setattr(f"trainer.card.{plot}", lambda *_: b"")
+        for method in sorted(methods(), key=lambda name: name != FIRST):
+            try:
+                found.walk(data, method)
+            except (Exception, SystemExit) as error:
+                found.failed[method] = f"{type(error).__name__}: {error}"
     bundles = [found.bundle(method) for method in methods() if method not in found.failed]
     with serving(bundles, found.folder) as found.url:
         yield found

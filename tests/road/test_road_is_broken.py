@@ -1,4 +1,7 @@
-"""From a data set to a reply over HTTP, for every shipped recipe: each command takes what the one before it left."""
+"""From a data set to a reply over HTTP, each command in a process of its own: it takes what the one before it left.
+
+Every method walks it in `test_method_is_lost_on_the_road.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,7 @@ import pytest
 
 from export.runtime.bundle import open_bundle
 from tests.road.walk import command, gaussian_data, walk
-from trainer.recipe import shipped
 
-POINTS = [name for name in shipped() if name.startswith("points/")]
-FACETS = [name for name in shipped() if name.startswith("facets/")]
 BRIEF = ["run.steps=6", "run.batch=16", "run.save_every=3", "run.log_every=1"]
 TINY = ["model.width=24", "model.depth=1", "model.heads=2"]
 
@@ -34,16 +34,18 @@ def facets(folder: Path) -> Path:
     return data
 
 
-@pytest.mark.parametrize("recipe", POINTS)
-def test_points(recipe: str, points: Path, tmp_path: Path) -> None:
-    found = walk(recipe, points, tmp_path, [*BRIEF, "model.width=16"])
-    assert found.reached == ["trained", "exported", "served"]
-    assert found.served_bytes
+def test_points(points: Path, tmp_path: Path) -> None:
+    """A flow, and a model that is distilled from it."""
+    for name, given in (("flow-matching", []), ("cd", ["--teacher", str(tmp_path / "flow-matching" / "run")])):
+        place = tmp_path / name
+        place.mkdir()
+        found = walk(f"points/{name}", points, place, [*BRIEF, "model.width=16"], given)
+        assert found.reached == ["trained", "exported", "served"]
+        assert set(found.served_bytes) == {"1", "2", "4"}
 
 
-@pytest.mark.parametrize("recipe", FACETS)
-def test_images(recipe: str, facets: Path, tmp_path: Path) -> None:
-    found = walk(recipe, facets, tmp_path, [*BRIEF, *TINY])
+def test_images(facets: Path, tmp_path: Path) -> None:
+    found = walk("facets/meanflow", facets, tmp_path, [*BRIEF, *TINY])
     assert found.reached == ["trained", "exported", "served"]
     assert set(found.served_bytes) == {"1", "2", "4"}
 
