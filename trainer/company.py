@@ -14,6 +14,7 @@ from torch import nn
 
 from models.checkpoint import CheckpointConfig, find_checkpoint, find_weights, load_checkpoint
 from models.flow_map import FlowMap
+from trainer.adversary import Judge
 
 Role = Literal["teacher", "weak_teacher", "init"]
 
@@ -128,12 +129,13 @@ class Lagged:
 
 @dataclass(frozen=True)
 class Company:
-    """What `trainer.step.Loss` asks besides the flow map in training."""
+    """What `trainer.step.Loss` asks besides the flow map in training; the judge in an adversarial phase."""
 
     lagged: FlowMap | None = None
     teacher: Lender | None = None
     weak_teacher: Lender | None = None
     companion: nn.Module | None = None
+    judge: Judge | None = None
 
 
 ALONE = Company()

@@ -54,6 +54,8 @@ class Optimisers:
             muon = torch.optim.Muon(matrices, lr=settings.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
             self.parts.append(muon)
         self.parameters = [value for _, value in rest + matrices]
+        self.others: list[torch.optim.Optimizer] = []
+        """Those that others step, whose state is kept with these."""
 
     def step(self, rate: float) -> Tensor:
         """Clip the gradients, move the weights, clear the gradients.
@@ -80,16 +82,17 @@ class Optimisers:
         """Every tensor of the state as PART/PARAMETER-INDEX/KEY; the rate and the like come from the recipe."""
         return {
             f"{number}/{index}/{key}": value if isinstance(value, Tensor) else torch.tensor(value)
-            for number, part in enumerate(self.parts)
+            for number, part in enumerate([*self.parts, *self.others])
             for index, values in part.state_dict()["state"].items()
             for key, value in values.items()
         }
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Take back what `state` gave."""
-        found: list[dict[int, dict[str, Any]]] = [{} for _ in self.parts]
+        parts = [*self.parts, *self.others]
+        found: list[dict[int, dict[str, Any]]] = [{} for _ in parts]
         for name, value in state.items():
             number, index, key = name.split("/")
             found[int(number)].setdefault(int(index), {})[key] = value
-        for part, values in zip(self.parts, found, strict=True):
+        for part, values in zip(parts, found, strict=True):
             part.load_state_dict({**part.state_dict(), "state": values})

@@ -237,6 +237,7 @@ def check_same_run(folder: Path, found: CheckpointConfig, now: CheckpointConfig)
         "--teacher": (_lent(found, "teacher"), _lent(now, "teacher")),
         "--weak-teacher": (_lent(found, "weak_teacher"), _lent(now, "weak_teacher")),
         "--init": (_lent(found, "init"), _lent(now, "init")),
+        "objective.adversary": (_judged(found), _judged(now)),
         "optimiser.name": (found.recipe["optimiser"]["name"], now.recipe["optimiser"]["name"]),
         "run.ema": (", ".join(found.emas), ", ".join(now.emas)),
     }
@@ -251,6 +252,10 @@ def check_same_run(folder: Path, found: CheckpointConfig, now: CheckpointConfig)
 
 def _told(config: CheckpointConfig) -> str:
     return "no input of the network" if config.guidance is None else "an input of the network"
+
+
+def _judged(config: CheckpointConfig) -> str:
+    return "on" if config.recipe["objective"].get("adversary") else "off"
 
 
 def _lent(config: CheckpointConfig, role: str) -> str:

@@ -46,6 +46,12 @@ def settle(recipe: Recipe, given: Mapping[Role, Path]) -> tuple[Recipe, list[str
         told.append(
             f"{method}: the first {first:,} steps are flow matching; --init CHECKPOINT: a trained network instead"
         )
+    adversary = getattr(objective, "adversary", None)
+    if adversary is not None and "init" not in given and adversary.start_step <= max(first, 1):
+        raise ValueError(
+            f"objective.adversary.start_step is {adversary.start_step}, when {method} has learned no jump whose "
+            "samples could be judged; give a later step, or --init CHECKPOINT"
+        )
     if not changes:
         return recipe, told
     return recipe.model_copy(update={"objective": objective.model_copy(update=changes)}), told

@@ -16,15 +16,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models.flow_map import FlowMap
 from models.network import Head
+from trainer.adversary import Judge, Judged
 from trainer.company import ALONE, Company, Lender
 from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.objective import Draws, Objective
-from trainer.objectives.parts.target import Batch, Marginal, Networks
+from trainer.objectives.parts.target import Batch, Marginal, Networks, Target
 from trainer.precision import Precision, autocast
 
 
 class Loss(nn.Module):
-    """An objective's loss as a module that holds the network.
+    """An objective's loss, with the adversarial one of its last phase, as a module that holds the network.
 
     DDP wraps this and not the network: a Jacobian-vector product of a wrapped network fails, and one of the network
     beside its wrapper would skip the averaging of gradients without a word.
@@ -51,7 +52,8 @@ class Loss(nn.Module):
         self.null_label = null_label
         self.precision = precision
         self.company = company
-        self.companion, self.lagged = company.companion, company.lagged
+        self.companion, self.lagged, self.judge = company.companion, company.lagged, company.judge
+        self.judged: Judged | None = None  # what the judge saw in the last call
         self.teachers = nn.ModuleList(
             lender.flow_map for lender in (company.teacher, company.weak_teacher) if lender is not None
         )
@@ -83,8 +85,13 @@ class Loss(nn.Module):
             head=self._head if headed else None,
         )
         target = self.objective(networks, batch, draws, moment)
-        losses = target.losses()
-        return losses.mean(), {**target.terms, "loss": losses.detach()}
+        losses, terms = target.losses(), target.terms
+        self.judged = None
+        if self.judge is not None and self.judge.settings.active(moment.step):
+            adversarial, self.judged = self._adversarial(self.judge, target, batch)
+            losses = losses + self.judge.settings.weight * adversarial
+            terms = {**terms, "loss/adversarial": adversarial.detach()}
+        return losses.mean(), {**terms, "loss": losses.detach()}
 
     def flops(self, batch: Batch, draws: Draws, moment: Moment) -> int | None:
         """Floating-point operations of the last call, which had these arguments, and of its backward pass.
@@ -111,6 +118,13 @@ class Loss(nn.Module):
             except (NotImplementedError, RuntimeError):  # torch has both for a number asked of a tensor without content
                 self._flops[asked] = None
         return self._flops[asked]
+
+    def _adversarial(self, judge: Judge, target: Target, batch: Batch) -> tuple[Tensor, Judged]:
+        """The map's loss by the scores of its samples, [B] with gradient, and what was judged."""
+        assert target.fake is not None
+        self._asked.append(("judge", len(batch.x0), True))
+        judged = Judged(batch.x0, target.fake, batch.condition.label)
+        return judge(judged), judged._replace(fake=target.fake.detach())
 
     def _quick(self, evaluate: Callable[..., Any]) -> Callable[..., Any]:
         return torch.compile(evaluate, dynamic=False) if self.compiled else evaluate

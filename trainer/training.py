@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from models.checkpoint import CheckpointConfig, build_for
 from models.unet import set_channels_last
+from trainer.adversary import AdversarialPhase, Judged, adversary_of
 from trainer.augment import Augment
 from trainer.batches import Batches
 from trainer.company import NOBODY, Company, Lagged, Lenders, begin_from
@@ -87,8 +88,14 @@ class Training:
         for each in (lenders.teacher, lenders.weak_teacher):
             if each is not None:
                 each.flow_map.to(processes.device)
+        adversary = adversary_of(objective)
+        self.phase = None
+        if adversary is not None:
+            self.phase = AdversarialPhase(adversary, self.config, settings.steps, processes.device)
         self.emas = [PowerEMA(self.flow_map, horizon) for horizon in settings.ema]
         self.optimisers = Optimisers(self.flow_map, recipe.optimiser, self.companion)
+        if self.phase is not None:
+            self.optimisers.others.append(self.phase.optimiser)
         stream = Stream(
             dataset,
             settings.batch,
@@ -109,6 +116,7 @@ class Training:
                 lenders.teacher,
                 lenders.weak_teacher,
                 self.companion,
+                self.phase.judge if self.phase is not None else None,
             ),
             precision=settings.precision,
             compiled=settings.compiles(processes.device.type),
@@ -119,11 +127,13 @@ class Training:
     def share(self) -> None:
         """Train together with the other processes, from the first one's weights, which must be loaded by now."""
         self.loss = self.processes.share(self.loss)
+        if self.phase is not None:
+            self.phase.share(self.processes)
 
     def step(self, step: int) -> float:
         """Do step `step`, counted from 1, and return its learning rate. Raises Diverged."""
         settings, moment = self.recipe.run, self.moment(step)
-        pieces = self.batches.draw(moment, self.shards)
+        pieces, judged = self.batches.draw(moment, self.shards), list[Judged]()
         for shard in self.shards:
             with self.processes.together():  # ends before the loss, in which DDP may speak to the others
                 batch, draws = next(pieces)
@@ -134,6 +144,8 @@ class Training:
                     check_finite(step, terms)
                 (value / len(self.shards)).backward()
             self.meter.add(terms)
+            if self.alone.judged is not None:
+                judged.append(self.alone.judged)
             begun = time.monotonic()
             self.meter.work(self.alone.flops(batch, draws, moment))  # counts when the work is another than before
             self.meter.pause(begun)
@@ -142,6 +154,11 @@ class Training:
         with self.processes.alike():
             check_finite(step, {"gradient": norm})
         self.meter.step(norm)
+        if self.phase is not None and judged:
+            for terms in self.phase.step(judged, self.processes):
+                with self.processes.together():
+                    check_finite(step, terms)
+                self.meter.add(terms)
         for ema in self.emas:
             ema.update(self.flow_map, step)
         decay = self.recipe.objective.decay(moment)
@@ -155,7 +172,11 @@ class Training:
 
     def beside(self) -> dict[str, nn.Module]:
         """What else has weights that move, by the name of its file."""
-        named = {"lagged": self.lagged.flow_map if self.lagged is not None else None, "companion": self.companion}
+        named = {
+            "lagged": self.lagged.flow_map if self.lagged is not None else None,
+            "companion": self.companion,
+            "discriminator": self.phase.discriminator if self.phase is not None else None,
+        }
         return {name: module for name, module in named.items() if module is not None}
 
     def check_weights(self, step: int) -> None:

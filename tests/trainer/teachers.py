@@ -42,4 +42,8 @@ def random_teacher(dataset: Dataset, seed: int = 0) -> Lender:
     generator = torch.Generator().manual_seed(seed)
     for weight in flow_map.parameters():
         torch.nn.init.normal_(weight, std=0.1, generator=generator)
-    return Lender(flow_map, config, {"method": config.method, "step": 1, "weights": "model", "data": config.data})
+    return Lender(
+        flow_map,
+        config,
+        {"method": config.method, "step": 1, "weights": "model", "sha256": "0" * 64, "data": config.data},
+    )

@@ -12,6 +12,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Generator, Tensor
 
 from models.flow_map import Span, per_sample
+from trainer.objectives.parts.adversary import Adversary
 from trainer.objectives.parts.levels import Karras, Levels
 from trainer.objectives.parts.masks import Masks
 from trainer.objectives.parts.moment import Moment
@@ -71,6 +72,7 @@ class CTM(Objective):
     denoising_law: LogitNormal = LogitNormal(mean=-1.2, std=1.2)
     denoising_range: float = Field(0.7, gt=0, le=1, description="upper share of the grid that half of its times are of")
     sigma_data: PositiveFloat = Field(0.5, description="standard deviation of the data, for its weight")
+    adversary: Adversary | None = Field(None, description="a last phase, with a discriminator")
 
     @model_validator(mode="after")
     def _solver_stays_on_the_grid(self) -> CTM:
@@ -128,7 +130,7 @@ class CTM(Objective):
             error = self.denoised(networks.u, batch, draws.denoised_at)
             also = self.denoising / dimensions * square_norm(error)
             terms["loss/denoising"] = mean_square(error)
-        return Target(prediction, target, torch.full_like(t, 1 / dimensions), terms, also)
+        return Target(prediction, target, torch.full_like(t, 1 / dimensions), terms, also, fake=prediction)
 
     def solve(self, teacher: Marginal, z: Tensor, path: Tensor, label: Tensor) -> Tensor:
         """Average velocity of the teacher's Heun steps along `path` [B, h + 1], [B, ...]."""

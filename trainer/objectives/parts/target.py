@@ -92,6 +92,8 @@ class Target(NamedTuple):
     the mean over several processes and pieces of a batch is exact. Each is checked for NaN and Inf."""
     also: Tensor | None = None
     """[B], with gradient: what else a method minimises, such as a second regression."""
+    fake: Tensor | None = None
+    """[B, ...], with gradient: samples at time 0 for the batch's labels, which an adversarial phase judges."""
 
     def losses(self) -> Tensor:
         """weight * ||prediction - target||^2 + also of each row, [B]."""
