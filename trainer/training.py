@@ -212,10 +212,9 @@ def refuse_misfit(recipe: Recipe, dataset: Dataset) -> None:
             f"data.augment turns pictures, but data set {dataset.name} holds {dataset.train.key}; "
             "set data.augment.probability to 0"
         )
-    guided = recipe.objective.guided
-    if guided is not None and not dataset.classes:
+    if recipe.objective.needs_labels and not dataset.classes:
         raise ValueError(
-            f"objective.guidance has the scale {guided}, but data set {dataset.name} has no labels "
+            f"objective.guidance has the scale {recipe.objective.guided}, but data set {dataset.name} has no labels "
             "to guide towards; --set objective.guidance={}, or label the data"
         )
 

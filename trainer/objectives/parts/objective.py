@@ -110,6 +110,11 @@ class Objective(BaseModel, ABC):
         """Effective scale of its samples, or the range, for a person: `1.67`, `1 to 4`; None: the plain model's, 1."""
         return None
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether it has no use for data without labels: guidance towards one leads away from the null label."""
+        return self.guided is not None
+
     @abstractmethod
     def draw(self, rows: int, generator: Generator, moment: Moment) -> Draws:
         """The random choices for a batch of `rows`, on the generator's device."""

@@ -69,3 +69,22 @@ class TwoTimes(BaseModel):
             s = torch.minimum(t, s)
         s = torch.where(torch.arange(rows, device=t.device) < self.count(rows), s, t)
         return t, s
+
+
+class Interval(BaseModel):
+    """The law of (t, s) in Align Your Flow: first the length of the interval, then where it lies, evenly.
+
+        t - s = sigmoid(N(mean, std^2)),  s uniform on [0, 1 - (t - s)]
+
+    (arXiv 2506.14603, as unofficial ports have it; the authors' own is not published.)
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    length: TimeLaw = LogitNormal(mean=-0.8, std=1.0)
+
+    def draw(self, rows: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """(t, s), each [rows], s <= t."""
+        length = self.length.draw(rows, generator)
+        s = (1 - length) * torch.rand(rows, generator=generator, device=generator.device)
+        return (s + length).clamp(max=1), s
