@@ -46,6 +46,7 @@ ROAD: dict[str, dict[str, Command]] = {
         "key": Command("server.key", "make an API key for clients of a server"),
         "bench": Command("server.bench.command", "measure this machine: each target beside its floor, and peers"),
         "simulate": Command("server.simulate", "try traffic on a server that does not exist, by its own scheduling"),
+        "loadtest": Command("loadtest.command", "load a server on a schedule; latency against steps, rate and deadline"),
         "soak": Command("server.bench.soak", "load a server at random for minutes; its memory must stay flat"),
     },
 }
@@ -56,6 +57,7 @@ COMMANDS: dict[str, Command] = {name: command for stage in ROAD.values() for nam
 EXTRA_OF: dict[str, str] = {
     "onnxruntime": "cpu",
     "onnx": "bundle",
+    "hdrh": "loadtest",
     "opentelemetry": "otel",
     "tensorboard": "tensorboard",
     "accelerate": "train",
@@ -72,7 +74,7 @@ EXTRA_OF: dict[str, str] = {
 }
 """Third-party module -> the smallest extra of this distribution that installs it."""
 
-PACKAGES = ("models", "trainer", "export", "server")
+PACKAGES = ("models", "trainer", "export", "server", "loadtest")
 """Our import packages. Their names are common ones, hence `refuse_shadowed_packages`."""
 
 

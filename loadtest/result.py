@@ -255,6 +255,11 @@ class Run(Part):
         return self.lateness.valid and not self.aborted
 
     @property
+    def trustworthy(self) -> bool:
+        """Whether it is valid, the server gave good replies, and they were what was asked for."""
+        return self.valid and self.ok > 0 and not self.checks.wrong and self.checks.same_bytes != "no"
+
+    @property
     def ok(self) -> int:
         """Good replies in the window."""
         return sum(one.ok for one in self.steps)

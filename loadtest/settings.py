@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -14,8 +13,6 @@ from loadtest.result import Steps
 
 Arrivals = Literal["poisson", "constant", "bursty", "trace"]
 Route = Literal["generate", "openai"]
-
-_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -33,8 +30,8 @@ class Settings:
     trace: Path | None = None
     speed: float = 1.0
     """How many times faster than it was recorded a trace is sent."""
-    seconds: float = 30.0
-    """Of the measured window."""
+    seconds: float | None = None
+    """Of the measured window. None: `measure.SECONDS`, or the whole trace."""
     requests: int | None = None
     """The window ends early when so many requests were sent in it."""
     warmup: float | None = None
@@ -46,9 +43,9 @@ class Settings:
     formats: Mapping[str, float] = field(default_factory=dict)
     """Empty: left to the server, which draws the label from the seed."""
     model: str | None = None
-    fields: Mapping[str, str] = _NONE
+    fields: Mapping[str, str] = field(default_factory=dict)
     """Further fields of every request, such as guidance, n or deadline_ms."""
-    headers: Mapping[str, str] = _NONE
+    headers: Mapping[str, str] = field(default_factory=dict)
     route: Route = "generate"
     seed: int = 0
     """Of arrivals, mix and images: two runs with the same seed send the same requests at the same times."""
@@ -57,11 +54,11 @@ class Settings:
     timeout: float = 30.0
     """From the sending; then the request has failed."""
     max_lateness: float | None = None
-    """Of the client's p99. None: `summary.LATE_SHARE` of the p99 latency, or `summary.LATE_FLOOR`."""
+    """What the client's p99 may be. None: `summary.LATE_SHARE` of the p99 latency, at least `summary.LATE_FLOOR`."""
     connections: int = 2048
     """The most that are open at once, over all processes."""
     processes: int = 1
-    verify: float = 0.02
+    verify: float = 0.05
     """Share of requests that repeat one which was asked while the server was idle."""
 
     def __post_init__(self) -> None:

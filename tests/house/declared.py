@@ -13,7 +13,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 BY_NAME_ONLY: dict[str, str] = {
-    "httptools": "uvicorn loads its HTTP parser by name",
     "fastapi-offline": "a package of files for /docs, found with importlib",
     "uvloop": "uvicorn loads its event loop by name",
     "onnxscript": "torch.onnx.export(dynamo=True) imports it",

@@ -17,6 +17,7 @@ TORCHLESS_COMMANDS = (
     "server.bench.command",
     "server.bench.soak",
     "server.key",
+    "loadtest.command",
 )
 """Owners of subcommands that run where torch is not installed."""
 

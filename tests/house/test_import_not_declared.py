@@ -18,6 +18,7 @@ SERVING = (
     "longjump_client.py",
     "export/runtime/",
     "server/",
+    "loadtest/",
     *(name.replace(".", "/") + ".py" for name in TORCHLESS_COMMANDS),
 )
 """Files that must run without the extra `train`."""

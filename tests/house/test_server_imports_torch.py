@@ -36,7 +36,7 @@ def modules_of(root: Path, package: str) -> list[str]:
     return [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
 
 
-@pytest.mark.parametrize("package", ["export/runtime", "server"])
+@pytest.mark.parametrize("package", ["export/runtime", "server", "loadtest"])
 def test_no_module_imports_torch(root: Path, package: str) -> None:
     modules = modules_of(root, package)
     assert modules, f"no module found in {package}"

@@ -20,7 +20,7 @@ def names(wheel: Path) -> set[str]:
 
 def test_only_the_packages_are_shipped(names: set[str]) -> None:
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"longjump.py", "longjump_client.py", "models", "trainer", "export", "server"}
+    assert tops == {"longjump.py", "longjump_client.py", "models", "trainer", "export", "server", "loadtest"}
 
 
 def test_no_cache_and_no_half_written_file(names: set[str]) -> None:
@@ -29,7 +29,7 @@ def test_no_cache_and_no_half_written_file(names: set[str]) -> None:
 
 def test_every_package_file_is_shipped(names: set[str], root: Path) -> None:
     """Data lies beside the code: the quantile table, the recipes, the demo. None may be forgotten or git-ignored."""
-    for package in ("models", "trainer", "export", "server"):
+    for package in ("models", "trainer", "export", "server", "loadtest"):
         here = [path for path in (root / package).rglob("*") if path.is_file()]
         wanted = {path.relative_to(root).as_posix() for path in here if path.suffix not in (".pyc", ".tmp", ".swp")}
         assert wanted <= names, f"not in the wheel: {sorted(wanted - names)}"

@@ -1,0 +1,62 @@
+"""How a run goes, on a line of a terminal, or a line every few seconds in a log."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from statistics import quantiles
+from types import TracebackType
+from typing import Self, TextIO
+
+from loadtest.measure import Progress
+from loadtest.records import status_name
+
+EVERY = 5.0
+"""Seconds between lines where there is no terminal."""
+
+
+class Line:
+    """Shows progress on `stream`. A context manager: leaving it clears the line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._terminal = stream.isatty()
+        self._last = float("-inf")
+        self._phase = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._terminal:
+            print("\r\x1b[K", end="", file=self._stream, flush=True)
+
+    def show(self, progress: Progress) -> None:
+        """Show it now, or leave it out because the last one is not long ago."""
+        now = time.monotonic()
+        if self._terminal:
+            width = shutil.get_terminal_size().columns
+            print(f"\r\x1b[K{describe(progress)[: width - 1]}", end="", file=self._stream, flush=True)
+        elif progress.phase != self._phase or now - self._last >= EVERY:
+            print(describe(progress), file=self._stream, flush=True)
+            self._last, self._phase = now, progress.phase
+
+
+def describe(progress: Progress) -> str:
+    """A progress as one line."""
+    if progress.phase == "idle":
+        return "asking the idle server ..."
+    left = "" if progress.left is None else f"/{max(0.0, progress.elapsed + progress.left):.0f}"
+    parts = [f"{progress.phase:>12} {progress.elapsed:3.0f}{left} s"]
+    if progress.phase != "last replies":
+        parts.append(f"sent {progress.sent_rate:5.1f}/s")
+    parts += [f"good {progress.ok_rate:5.1f}/s", f"in flight {progress.in_flight}"]
+    if len(progress.recent) > 1:
+        cuts = quantiles(progress.recent, n=100, method="inclusive")
+        parts.append(f"p50 {1000 * cuts[49]:.1f} ms, p99 {1000 * cuts[98]:.1f} ms")
+    if progress.late > 0.001:
+        parts.append(f"client late by {1000 * progress.late:.1f} ms")
+    failed = [f"{status_name(code)}: {count}" for code, count in sorted(progress.failed.items()) if code]
+    return "  ".join([*parts, *failed])

@@ -1,0 +1,276 @@
+"""What the records of a run say: pure, from times to the result."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadtest.histogram import describe, encode, recorded
+from loadtest.messages import Harvest
+from loadtest.records import STAGES, Table, status_name, table
+from loadtest.result import (
+    FAILURES,
+    Checks,
+    Environment,
+    Goodput,
+    Group,
+    Lateness,
+    Load,
+    Run,
+    Second,
+    Server,
+    StepCount,
+    Steps,
+    Warmup,
+    Window,
+)
+from loadtest.settings import Settings
+from loadtest.target import Idle, Target
+
+LATE_SHARE = 0.05
+"""Of the p99 latency, that the client's p99 lateness may be."""
+
+LATE_FLOOR = 0.001
+"""Seconds that it may be in any case."""
+
+BLOCKS = 20
+
+TIMELINE_AT_MOST = 3600
+"""Seconds of the timeline that are kept."""
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Course:
+    """When a run began, when its window was (by time.monotonic()), and how it ended."""
+
+    start: float
+    begin: float
+    end: float
+    stable: bool | None
+    interrupted: bool
+    aborted: str
+
+
+def summarise(
+    *,
+    settings: Settings,
+    target: Target,
+    idle: Idle,
+    course: Course,
+    harvests: Sequence[Harvest],
+    environment: Environment,
+) -> Run:
+    """The result of a run."""
+    rows = table([one.records for one in harvests], course.begin)
+    seconds = course.end - course.begin
+    in_window = (rows.intended >= 0) & (rows.intended < seconds)
+    ended = in_window & (rows.status != 0)
+    ok = ended & (rows.status == 200)
+    kinds = harvests[0].kinds
+    steps_of = np.array([list(dict.fromkeys(one.steps for one in kinds)).index(kind.steps) for kind in kinds])
+    names: list[Steps] = list(dict.fromkeys(kind.steps for kind in kinds))
+    which = steps_of[rows.kind] if len(rows.kind) else np.zeros(0, np.int64)
+    groups = [
+        Group(steps=steps, status=status_name(int(code)), latency=describe(rows.latency[here & (rows.status == code)]))
+        for i, steps in enumerate(names)
+        for here in [ended & (which == i)]
+        for code in sorted(set(rows.status[here].tolist()), key=lambda code: (code < 0, abs(code)))
+    ]
+    counts = [
+        _step_count(steps, rows, in_window & (which == i), ok & (which == i), seconds, settings.slo)
+        for i, steps in enumerate(names)
+    ]
+    sent = int(in_window.sum())
+    goodput = None
+    if settings.slo is not None and seconds > 0:
+        within = sum(one.within_slo or 0 for one in counts)
+        goodput = Goodput(slo=settings.slo, per_second=within / seconds, share=within / sent if sent else 0.0)
+    lateness = _lateness(settings, rows, in_window, ok, harvests)
+    checks = _checks(harvests, target, idle, settings)
+    here = (rows.done >= 0) & (rows.done < seconds) & (rows.status == 200)
+    window = Window(
+        seconds=seconds,
+        sent=sent,
+        offered_rate=sent / seconds if seconds > 0 else 0.0,
+        answered_rate=int(here.sum()) / seconds if seconds > 0 else 0.0,
+        in_flight_start=_in_flight(rows, 0.0),
+        in_flight_end=_in_flight(rows, seconds),
+        unfinished=int((in_window & (rows.status == 0)).sum()),
+        retried=sum(one.retried for one in harvests),
+    )
+    run = Run(
+        environment=environment,
+        server=Server(model=target.model, capacity=target.capacity),
+        load=_load(settings),
+        warmup=Warmup(
+            seconds=course.begin - course.start,
+            asked="auto" if settings.warmup is None and settings.trace is None else settings.warmup or 0.0,
+            stable=course.stable,
+        ),
+        window=window,
+        lateness=lateness,
+        groups=tuple(groups),
+        steps=tuple(counts),
+        goodput=goodput,
+        checks=checks,
+        timeline=_timeline(rows, seconds),
+        interrupted=course.interrupted,
+        aborted=course.aborted,
+        warnings=(),
+    )
+    return run.model_copy(update={"warnings": tuple(_warnings(run, idle))})
+
+
+def _step_count(steps: Steps, rows: Table, here: Mask, ok: Mask, seconds: float, slo: float | None) -> StepCount:
+    latency, service = rows.latency[ok], (rows.done - rows.begun)[ok]
+    block = np.minimum(rows.intended[ok] / max(seconds, 1e-9) * BLOCKS, BLOCKS - 1).astype(np.int64)
+    stages = {name: rows.stages[ok, i] for i, name in enumerate(STAGES)}
+    stages["outside"] = (service - stages["total"]).astype(np.float32)
+    used, counts = np.unique(rows.steps_used[ok], return_counts=True)
+    return StepCount(
+        steps=steps,
+        sent=int(here.sum()),
+        ok=int(ok.sum()),
+        within_slo=None if slo is None else int((latency <= slo).sum()),
+        latency=describe(latency),
+        service=describe(service),
+        blocks=tuple(encode(recorded(latency[block == i])) for i in range(BLOCKS)),
+        stages={
+            name: describe(np.maximum(times[~np.isnan(times)], 0.0))
+            for name, times in stages.items()
+            if not np.isnan(times).all()
+        },
+        steps_used={str(one): int(count) for one, count in zip(used, counts) if one},
+        mean_bytes=float(rows.bytes[ok].mean()) if ok.any() else None,
+    )
+
+
+def _lateness(settings: Settings, rows: Table, here: Mask, ok: Mask, harvests: Sequence[Harvest]) -> Lateness:
+    late = np.maximum((rows.begun - rows.intended)[here & np.isfinite(rows.begun)], 0.0)
+    times = describe(late)
+    p99 = describe(rows.latency[ok]).p99
+    allowed = settings.max_lateness or max(LATE_FLOOR, LATE_SHARE * (p99 or 0.0))
+    unsent = sum(one.unsent for one in harvests)
+    faults = dict.fromkeys(one.fault for one in harvests if one.fault)
+    why = list(faults)
+    if unsent:
+        why.append(f"{unsent:,} requests were due and never sent")
+    if settings.open and times.p99 is not None and times.p99 > allowed:
+        why.append(
+            f"1 % of the requests were sent more than {1000 * times.p99:.3g} ms late, where "
+            f"{1000 * allowed:.3g} ms is allowed"
+        )
+    if why:
+        why.append("offer less, add --processes, or run the client on a machine of its own")
+    return Lateness(times=times, allowed=allowed, valid=not why, why="; ".join(why))
+
+
+def _checks(harvests: Sequence[Harvest], target: Target, idle: Idle, settings: Settings) -> Checks:
+    found = [one.findings for one in harvests]
+    compared, different = sum(one.compared for one in found), sum(one.different for one in found)
+    promised = idle.alike and (
+        (target.model or {}).get("batch_invariant") is not False or settings.fields.get("bitwise") == "true"
+    )
+    if not compared:
+        same = "not checked"
+    elif not different:
+        same = "yes"
+    else:
+        same = "no" if promised else "not promised"
+    return Checks(
+        checked=sum(one.checked for one in found),
+        decoded=sum(one.decoded for one in found),
+        wrong=sum(one.wrong for one in found),
+        compared=compared,
+        different=different,
+        same_bytes=same,
+        examples=tuple(dict.fromkeys(text for one in found for text in one.examples))[:5],
+    )
+
+
+def _in_flight(rows: Table, at: float) -> int:
+    return int(((rows.begun <= at) & (rows.done > at)).sum())
+
+
+def _timeline(rows: Table, seconds: float) -> tuple[Second, ...]:
+    if not len(rows.intended):
+        return ()
+    first = max(math.floor(float(rows.intended[0])), -TIMELINE_AT_MOST)
+    finished = rows.done[np.isfinite(rows.done)]
+    last = math.ceil(max(seconds, float(finished.max()) if finished.size else 0.0))
+    last = min(last, first + TIMELINE_AT_MOST)
+    edges = np.arange(first, last + 1)
+    sent = np.histogram(rows.intended, edges)[0]
+    by_done = np.argsort(rows.done, kind="stable")
+    done, status, latency = rows.done[by_done], rows.status[by_done], rows.latency[by_done]
+    cuts = np.searchsorted(done, edges)
+    found = []
+    for i, (a, b) in enumerate(itertools.pairwise(cuts)):
+        good = latency[a:b][status[a:b] == 200]
+        p50, p99 = np.quantile(good, (0.5, 0.99)).tolist() if good.size else (None, None)
+        found.append(
+            Second(at=float(edges[i]), sent=int(sent[i]), answered=int(b - a), ok=int(good.size), p50=p50, p99=p99)
+        )
+    return tuple(found)
+
+
+def _load(settings: Settings) -> Load:
+    return Load(
+        url=settings.url,
+        route=settings.route,
+        loop="open" if settings.open else "closed",
+        arrivals=None if not settings.open else "trace" if settings.trace is not None else settings.arrivals,
+        rate=settings.rate,
+        cv=settings.cv if settings.open and settings.arrivals == "bursty" else None,
+        trace=None if settings.trace is None else str(settings.trace),
+        concurrency=settings.concurrency,
+        steps={str(key): weight / sum(settings.steps.values()) for key, weight in settings.steps.items()},
+        labels={key: weight / sum(settings.labels.values()) for key, weight in settings.labels.items()},
+        formats={key: weight / sum(settings.formats.values()) for key, weight in settings.formats.items()},
+        fields=dict(settings.fields),
+        seed=settings.seed,
+        timeout=settings.timeout,
+        processes=settings.processes,
+    )
+
+
+def _warnings(run: Run, idle: Idle) -> list[str]:
+    """What the reader of the figures should know."""
+    found = list(idle.warnings)
+    if run.interrupted:
+        found.append(f"interrupted after {run.window.seconds:.1f} s of the window")
+    if run.warmup.stable is False:
+        found.append(
+            f"latency was still moving after {run.warmup.seconds:.0f} s of warm-up: the server may be overloaded, "
+            "and its figures then depend on how long one looks"
+        )
+    if run.load.loop == "open" and run.ok and run.window.answered_rate < 0.9 * run.window.offered_rate:
+        found.append(
+            f"the server kept up with {run.window.answered_rate:.4g} of {run.window.offered_rate:.4g} requests/s"
+        )
+    if not run.ok and run.window.sent:
+        found.append("no request of the window got a good reply")
+    if not run.window.sent:
+        found.append("no request fell into the window")
+    if run.checks.wrong:
+        found.append(f"{run.checks.wrong} replies with 200 were not what was asked for")
+    if run.checks.same_bytes == "no":
+        found.append(
+            f"{run.checks.different} of {run.checks.compared} replies had other bytes than the idle server gave for "
+            "the same request"
+        )
+    if not idle.alike:
+        found.append("the idle server gave other bytes for the same request: its replies are not reproducible")
+    failed = {group.status for group in run.groups} & set(FAILURES) - {"wrong"}
+    found += [f"{status}: {FAILURES[status]}" for status in FAILURES if status in failed]
+    few = [one for one in run.steps if one.ok and one.latency.too_few]
+    if few:
+        found.append("figures with a ~ have fewer than 10 samples beyond them: a longer run would settle them")
+    return found

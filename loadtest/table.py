@@ -1,0 +1,146 @@
+"""The result of a run as text: what one wants to know first, first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loadtest.result import OK, Distribution, Run, StepCount
+
+STAGES = ("queue", "network", "decode", "encode", "outside")
+
+_QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
+
+
+def render(run: Run) -> str:
+    """The whole text, without a line break at its end."""
+    blocks = [_heading(run), _latencies(run)]
+    if any(group.status != OK for group in run.groups):
+        blocks.append(_failures(run))
+    if any(one.stages for one in run.steps):
+        blocks.append(_stages(run))
+    blocks.append(_facts(run))
+    return "\n\n".join(blocks)
+
+
+def _heading(run: Run) -> str:
+    load, model = run.load, run.server.model
+    served = f"{model.get('id')} ({model.get('fingerprint', 'no fingerprint')}) at {load.url}" if model else load.url
+    if load.loop == "closed":
+        how = f"closed loop, {_count(load.concurrency or 0, 'request')} in flight"
+    elif load.arrivals == "trace":
+        how = f"open loop, the trace {load.trace}"
+    else:
+        law = {"poisson": "Poisson", "constant": "constant", "bursty": f"bursty (cv {load.cv:g})" if load.cv else ""}
+        how = f"open loop, {law[load.arrivals or 'poisson']} arrivals, {load.rate:g}/s"
+    warmup = run.warmup
+    said = {True: ", until latency was stable", False: ", which was not enough", None: ""}[warmup.stable]
+    return f"{served}\n{how}; {run.window.seconds:.1f} s measured after {warmup.seconds:.1f} s of warm-up{said}"
+
+
+def _latencies(run: Run) -> str:
+    slo = run.goodput.slo if run.goodput else None
+    heads = ["steps", "sent", "good", *(name for name, _ in _QUANTILES), "max"]
+    if slo is not None:
+        heads.append(f"within {_milliseconds(slo)} ms")
+    rows = [
+        [*_latency_row(one), *([] if slo is None else [_share(one.within_slo or 0, one.sent)])] for one in run.steps
+    ]
+    since = "the intended sending" if run.load.loop == "open" else "the sending"
+    return f"latency of good replies in ms, from {since} to the last byte\n{_table(heads, rows)}"
+
+
+def _latency_row(one: StepCount) -> list[str]:
+    return [str(one.steps), f"{one.sent:,}", f"{one.ok:,}", *_quantiles(one.latency), _milliseconds(one.latency.max)]
+
+
+def _quantiles(times: Distribution) -> list[str]:
+    values = (times.p50, times.p90, times.p99, times.p999)
+    return [
+        ("~" if value is not None and quantile in times.too_few else "") + _milliseconds(value)
+        for value, (_, quantile) in zip(values, _QUANTILES)
+    ]
+
+
+def _failures(run: Run) -> str:
+    rows = [
+        [str(group.steps), group.status, f"{group.latency.count:,}", *_quantiles(group.latency)]
+        for group in run.groups
+        if group.status != OK
+    ]
+    return "replies that were not good, in ms\n" + _table(
+        ["steps", "status", "count", *(name for name, _ in _QUANTILES)], rows
+    )
+
+
+def _stages(run: Run) -> str:
+    rows = []
+    for one in run.steps:
+        cells = [one.stages.get(name) for name in STAGES]
+        rows.append([str(one.steps), *("-" if cell is None else _pair(cell) for cell in cells)])
+    table = _table(["steps", *STAGES], rows)
+    return f"where the time went in ms, median / p99 (outside: HTTP, the network between, and the client)\n{table}"
+
+
+def _pair(times: Distribution) -> str:
+    return f"{_milliseconds(times.p50)} / {_milliseconds(times.p99)}"
+
+
+def _facts(run: Run) -> str:
+    window, lateness, checks = run.window, run.lateness, run.checks
+    facts = []
+    rates = f"{window.answered_rate:.4g}/s good"
+    if run.load.loop == "open":
+        rates = f"{window.offered_rate:.4g}/s offered, {rates}"
+    facts.append(
+        ("rate", f"{rates}; {window.in_flight_start} in flight at the begin, {window.in_flight_end} at the end")
+    )
+    if run.goodput is not None:
+        within, share = _milliseconds(run.goodput.slo), 100 * run.goodput.share
+        facts.append(("goodput", f"{run.goodput.per_second:.4g}/s within {within} ms, {share:.4g} % of all"))
+    if run.load.loop == "open":
+        late = lateness.times
+        kept = f"late by {_milliseconds(late.p50)} ms at the median, {_milliseconds(late.p99)} ms at p99"
+        verdict = "the schedule was kept" if lateness.valid else "NOT VALID"
+        facts.append(("client", f"{kept} (allowed: {_milliseconds(lateness.allowed)} ms): {verdict}"))
+    elif not lateness.valid:
+        facts.append(("client", "NOT VALID"))
+    said = {
+        "yes": f"{checks.compared:,} compared with the idle server's: the same bytes",
+        "no": f"{checks.different:,} of {checks.compared:,} have OTHER BYTES than the idle server's",
+        "not promised": f"{checks.different:,} of {checks.compared:,} have other bytes than the idle server's, "
+        "which this model does not promise (--field bitwise=true does)",
+        "not checked": "none compared with the idle server's",
+    }[checks.same_bytes]
+    wrong = f", {checks.wrong:,} WRONG" if checks.wrong else ""
+    facts.append(("replies", f"{checks.checked:,} checked, {checks.decoded:,} of them decoded{wrong}; {said}"))
+    facts += [("", text) for text in checks.examples]
+    if not lateness.valid:
+        facts.append(("invalid", lateness.why))
+    if run.aborted:
+        facts.append(("aborted", run.aborted))
+    facts += [("note", text) for text in run.warnings]
+    facts.append(("seed", str(run.load.seed)))
+    return "\n".join(f"{name:<9}{text}".rstrip() for name, text in facts)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
+    return "\n".join("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths)) for row in (heads, *rows))
+
+
+def _milliseconds(seconds: float | None) -> str:
+    """Three significant digits, or whole milliseconds."""
+    if seconds is None:
+        return "-"
+    value = 1000 * seconds
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _share(count: int, whole: int) -> str:
+    return f"{100 * count / whole:.4g} %" if whole else "-"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
