@@ -20,6 +20,8 @@ from trainer.company import Lenders
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.loop import train
 from trainer.objectives.parts.adversary import Adversary
+from trainer.objectives.parts.moment import Moment
+from trainer.objectives.parts.target import Batch, Condition, Networks
 from trainer.processes import Processes
 from trainer.recipe import Recipe, parse_recipe
 from trainer.rundir import RunDirectory
@@ -30,11 +32,11 @@ KINDS = {"mlp": "points", "dit": "grey"}
 Fit = Callable[[float, bool], float]
 
 
-def recipe(network: str = "mlp", run: dict[str, Any] | None = None, **adversary: Any) -> Recipe:
-    """A tiny CTM with an adversarial phase from step 2 on; `start_step=0`: without one."""
+def recipe(network: str = "mlp", run: dict[str, Any] | None = None, method: str = "ctm", **adversary: Any) -> Recipe:
+    """A tiny run of CTM or AYF-EMD with an adversarial phase from step 2 on; `start_step=0`: without one."""
     phase = {"start_step": 2, "weight": 1.0, "width": 8, **adversary}
-    objective = {"method": "ctm", "count": 4, **({"adversary": phase} if phase["start_step"] else {})}
-    return case(network, objective, run=run or {})
+    own: dict[str, Any] = {"count": 4} if method == "ctm" else {"autoguidance": None}
+    return case(network, {"method": method, **own, "adversary": phase if phase["start_step"] else None}, run=run or {})
 
 
 def moved(recipe: Recipe, dataset: Dataset, steps: int) -> dict[str, Tensor]:
@@ -49,11 +51,11 @@ def differ(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return any(not torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("network", KINDS)
-def test_phase_begins_before_its_step(network: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(("method", "network"), [("ctm", "mlp"), ("ctm", "dit"), ("ayf-emd", "dit")])
+def test_phase_begins_before_its_step(method: str, network: str, request: pytest.FixtureRequest) -> None:
     """The same bits as without it up to its first step, and others from there on."""
     dataset = open_dataset(request.getfixturevalue(KINDS[network]))
-    without, later = recipe(network, start_step=0), recipe(network, start_step=4)
+    without, later = (recipe(network, method=method, start_step=step) for step in (0, 4))
     assert not differ(moved(without, dataset, 3), moved(later, dataset, 3))
     # At its first step all scores are 0, and so is the slope that the map would follow.
     assert differ(moved(without, dataset, 5), moved(later, dataset, 5))
@@ -184,6 +186,26 @@ def test_losses_are_others_than_published(gamma: float) -> None:
         assert ("score/slope" in terms) == (gamma > 0)
         found = settings.of_map(torch.tensor([4.0]), torch.tensor([-2.0]))
         assert found.item() == pytest.approx(of_map, abs=1e-6)
+
+
+def test_align_your_flow_shows_other_samples(points: Path) -> None:
+    """Its jumps from z_t to the data, from the phase's first step on."""
+    torch.manual_seed(0)
+    batch = Batch(torch.randn(8, 1), torch.randn(8, 1), Condition(torch.zeros(8, dtype=torch.long)), torch.zeros(8) > 1)
+    objective = recipe(method="ayf-emd", start_step=3).objective
+
+    def u(z: Tensor, t: Tensor, s: Tensor, label: Tensor) -> Tensor:
+        return z * (t - 2 * s)[:, None]
+
+    networks = Networks(u, u, 0, teacher=lambda z, t, label: z)
+    for step in (2, 3):
+        draws = objective.draw(8, torch.Generator().manual_seed(0), Moment(step, 6))
+        fake = objective(networks, batch, draws, Moment(step, 6)).fake
+        if step == 2:
+            assert fake is None
+        else:
+            t = draws.t[:, None]
+            torch.testing.assert_close(fake, batch.at(draws.t) * (1 - t * t))
 
 
 SHAPES = [(1,), (2,), (1, 8, 8), (3, 32, 32), (4, 16, 16), (3, 28, 20)]
