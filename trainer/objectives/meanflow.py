@@ -10,7 +10,7 @@ from torch import Generator
 
 from models.checkpoint import GuidanceInput
 from models.flow_map import Span, per_sample
-from trainer.objectives.parts.guidance import Guidance, guided_velocity
+from trainer.objectives.parts.guidance import Guidance, guided_velocity, refuse_untrained_null
 from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.objective import STOP_GRADIENT, Draws, Objective
 from trainer.objectives.parts.tangent import Derivative
@@ -43,8 +43,7 @@ class MeanFlow(Objective):
 
     @model_validator(mode="after")
     def _null_label_is_trained(self) -> MeanFlow:
-        if self.guidance.guides and self.label_dropout == 0:
-            raise ValueError("guidance mixes in the null label, which only label_dropout above 0 trains")
+        refuse_untrained_null(self.guidance, self.label_dropout)
         return self
 
     @property

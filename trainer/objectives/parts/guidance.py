@@ -155,31 +155,43 @@ def guided_velocity(
     if not guidance.active(moment.step):
         return batch.velocity
     without = unconditional_velocity(networks, batch, draws)
-    own = own_velocity(networks, batch, draws, plain) if guidance.asks_conditional else without
+    own = conditional_velocity(networks, batch, draws, plain) if guidance.asks_conditional else without
     return guidance.velocity(batch, draws.t, own, without)
 
 
-def own_velocity(
+def conditional_velocity(
     networks: Networks, batch: Batch, draws: Draws, plain: Tensor | None, ask: Velocity | None = None
 ) -> Tensor:
-    """u(z, t, t | c) of every row, [B, ...], without gradient and without dropout.
-
-    Where s = t it is known, `plain`, unless that was predicted with dropout. `ask`: a head in the place of u.
-    """
-    ask = ask or networks.still or networks.u
-    t, known = draws.t, plain is not None and networks.still is None
-    asked = slice(0, draws.jumps if known else len(t))
-    found = [plain.detach()] if plain is not None and known else []
-    if asked.stop:
-        with torch.no_grad():
-            found.insert(0, ask(batch.at(t)[asked], t[asked], t[asked], *batch.condition.rows(asked)))
-    return torch.cat(found)
+    """u(z, t, t | c) of every row, [B, ...], as `own_velocity`; `plain` as above spares the rows with s = t, unless it
+    was predicted with dropout."""
+    if plain is None or networks.still is not None:
+        return own_velocity(networks, batch, draws.t, slice(None), batch.condition.label, ask)
+    jumps = slice(0, draws.jumps)
+    return torch.cat([own_velocity(networks, batch, draws.t, jumps, batch.condition.label, ask), plain.detach()])
 
 
 def unconditional_velocity(networks: Networks, batch: Batch, draws: Draws, ask: Velocity | None = None) -> Tensor:
-    """u(z, t, t | null) of every row, [B, ...], without gradient and without dropout; `ask` as in `own_velocity`."""
+    """u(z, t, t | null) of every row, [B, ...], as `own_velocity`."""
+    null = torch.full_like(batch.condition.label, networks.null_label)
+    return own_velocity(networks, batch, draws.t, slice(None), null, ask)
+
+
+def own_velocity(
+    networks: Networks, batch: Batch, t: Tensor, rows: slice, label: Tensor, ask: Velocity | None = None
+) -> Tensor:
+    """What the network itself takes for the velocity at t, without gradient and without dropout.
+
+    Args:
+        t, label: [B].
+        rows: which of them to ask about.
+        ask: a head in the place of u.
+    """
     ask = ask or networks.still or networks.u
-    t, condition = draws.t, batch.condition
-    null = torch.full_like(condition.label, networks.null_label)
     with torch.no_grad():
-        return ask(batch.at(t), t, t, *condition.relabelled(null))
+        return ask(batch.at(t)[rows], t[rows], t[rows], *batch.condition.relabelled(label).rows(rows))
+
+
+def refuse_untrained_null(guidance: Guidance, label_dropout: float) -> None:
+    """Raise ValueError where the mix would hold a velocity that nothing trains."""
+    if guidance.guides and label_dropout == 0:
+        raise ValueError("guidance mixes in the null label, which only label_dropout above 0 trains")
