@@ -39,8 +39,8 @@ def main() -> int:
         "# Claims, tested",
         "",
         "What the literature and the post that this project began with say of these methods, tried on points. `make "
-        f"claims` wrote this on {datetime.now(UTC):%Y-%m-%d} on {machine}; do not edit. One or two dimensions and small "
-        "networks: what holds here may still fail on pictures, and the other way round.",
+        f"claims` wrote this on {datetime.now(UTC):%Y-%m-%d} on {machine}; do not edit. One or two dimensions, "
+        "small networks: what holds here may still fail on pictures, and the other way round.",
     ]
     PLOTS.mkdir(parents=True, exist_ok=True)
     for name, claim in claims().items():
