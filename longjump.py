@@ -46,7 +46,7 @@ ROAD: dict[str, dict[str, Command]] = {
         "key": Command("server.key", "make an API key for clients of a server"),
         "bench": Command("server.bench.command", "measure this machine: each target beside its floor, and peers"),
         "simulate": Command("server.simulate", "try traffic on a server that does not exist, by its own scheduling"),
-        "loadtest": Command("loadtest.command", "load a server on a schedule; latency against steps, rate and deadline"),
+        "loadtest": Command("loadtest.command", "load a server on a schedule: latency by steps, rate and deadline"),
         "soak": Command("server.bench.soak", "load a server at random for minutes; its memory must stay flat"),
     },
 }
