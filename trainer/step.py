@@ -133,7 +133,12 @@ class Loss(nn.Module):
         return self._evaluated("u", self.evaluate, z, *more)
 
     def _lagged(self, z: Tensor, *more: Tensor) -> Tensor:
+        assert self.lagged is not None
         assert self.evaluate_lagged is not None
+        if self.dropout:  # compiled, or in half precision, its masks would not be those of `exact`
+            self._asked.append(("lagged", len(z), torch.is_grad_enabled()))
+            value: Tensor = self.lagged(z, *more)
+            return value
         return self._evaluated("lagged", self.evaluate_lagged, z, *more)
 
     def _marginal(self, lender: Lender | None) -> Marginal | None:
