@@ -74,6 +74,8 @@ def read_weights(file: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
     """
     try:
         return load_file(file, device)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{file}: No such file; the checkpoint is not whole") from None
     except SafetensorError as error:
         raise ValueError(f"{file}: damaged, or not a safetensors file ({error})") from None
 
@@ -88,11 +90,16 @@ def find_checkpoint(path: Path | str) -> Path:
     if (path / "config.json").is_file():
         return path
     steps = sorted(folder for folder in path.glob("step-*") if (folder / "config.json").is_file())
-    if not steps:
+    if steps:
+        return steps[-1]
+    if (path / "manifest.json").is_file():
         raise FileNotFoundError(
-            f"{path}: neither a checkpoint (no config.json) nor a run with step-* checkpoints in it"
+            f"{path} is a bundle, without weights to read; give the checkpoint or the run it was exported from"
         )
-    return steps[-1]
+    there = "" if path.exists() else "; it does not exist"
+    raise FileNotFoundError(
+        f"{path}: neither a checkpoint (no config.json) nor a run with step-* checkpoints in it{there}"
+    )
 
 
 def read_config(folder: Path) -> CheckpointConfig:

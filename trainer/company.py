@@ -67,6 +67,11 @@ class Lenders:
                     f"{option} is a {lender.config.method} model, of span {lender.config.span}, which has no "
                     "velocity to teach; give one of flow-matching, or of a method of span any"
                 )
+            if role != "init" and lender.config.t_max < config.t_max:
+                raise ValueError(
+                    f"{option} knows times up to {lender.config.t_max:.4g}, and {config.method} asks for its velocity "
+                    f"up to {config.t_max:.4g}; give one that was trained up to there"
+                )
             if role == "init" and lender.config.architecture != config.architecture:
                 raise ValueError(
                     f"{option} has the network [{lender.config.architecture}], and this run's is "
