@@ -111,10 +111,10 @@ class Chart:
         )
 
     def note(self, x: float, y: float, text: str, css: str) -> None:
-        """A text above a point."""
+        """A text below a point."""
         px, py = self.at(x, y)
         self.parts.append(
-            f'<text class="end {css}" x="{px:.1f}" y="{py - 10:.1f}" text-anchor="middle">{escape(text)}</text>'
+            f'<text class="end {css}" x="{px:.1f}" y="{py + 19:.1f}" text-anchor="middle">{escape(text)}</text>'
         )
 
     def level(self, y: float, label: str) -> None:

@@ -19,7 +19,7 @@ def answer(summary: Summary, deadline: int) -> str:
 def cell(curve: Curve, deadline: int) -> tuple[str, str]:
     """The highest rate at which a step count meets a deadline, and how sure that is."""
     limit = curve.limits[deadline]
-    if curve.idle is None:
+    if curve.idle is None or (limit.reachable and not curve.levels):
         return "not measured", ""
     if not limit.reachable:
         idle = "" if curve.idle.p50 is None else f"idle {number(1000 * curve.idle.p50)} ms"

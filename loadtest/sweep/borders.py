@@ -11,6 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 HOPELESS = 0.9
 """Share of idle requests that must be within a deadline for it to be searched: no load makes an idle server quicker."""
 
@@ -106,8 +108,10 @@ def border(plan: Plan, deadline: int, points: Sequence[Point]) -> Border:
     )
 
 
-def spread(plan: Plan, deadline: int, points: Sequence[Point]) -> tuple[float | None, float | None]:
-    """A 90 % interval of the rate at which a deadline stops being met. None: open, nothing measured bounds it there.
+def spread(plan: Plan, deadline: int, points: Sequence[Point], tail: float = 0.05) -> tuple[float | None, float | None]:
+    """An interval of the rate at which a deadline stops being met, with `tail` beyond each end: 90 % by default.
+
+    None: open, nothing measured bounds it there.
 
     As a threshold is found from yes and no answers (a psychometric function; Watson and Pelli 1983): a run meets the
     deadline with a probability that falls along a logistic curve of log(rate), whose place and width are unknown, but
@@ -116,19 +120,17 @@ def spread(plan: Plan, deadline: int, points: Sequence[Point]) -> tuple[float | 
     answers = [(math.log(rate), vote) for rate, all_of in votes_at(plan, deadline, points).items() for vote in all_of]
     if not answers:
         return None, None
-    lowest, highest = min(answers)[0] - _MARGIN, max(answers)[0] + _MARGIN
-    places = [lowest + (highest - lowest) * i / (_PLACES - 1) for i in range(_PLACES)]
-    weights = [sum(_likelihood(answers, place, width) for width in WIDTHS) for place in places]
-    total, below, ends = sum(weights), 0.0, []
-    for place, weight in zip(places, weights):
-        for tail in (0.05, 0.95):
-            if below < tail * total <= below + weight:
-                ends.append(place)
-        below += weight
-    low, high = ends
+    rates = np.array([rate for rate, _ in answers])
+    met = np.array([vote for _, vote in answers], dtype=bool)
+    places = np.linspace(rates.min() - _MARGIN, rates.max() + _MARGIN, _PLACES)
+    distance = (places[:, None, None] - rates) / np.array(WIDTHS)[:, None]
+    chance = LAPSE / 2 + (1 - LAPSE) / (1 + np.exp(-np.clip(distance, -700, 700)))
+    weights = np.where(met, chance, 1 - chance).prod(axis=2).sum(axis=1)
+    below = np.cumsum(weights) / weights.sum()
+    low, high = (float(places[min(int(np.searchsorted(below, edge)), _PLACES - 1)]) for edge in (tail, 1 - tail))
     return (
-        rounded(math.exp(low)) if low > min(answers)[0] else None,
-        rounded(math.exp(high)) if high < max(answers)[0] else None,
+        rounded(math.exp(low)) if low > rates.min() else None,
+        rounded(math.exp(high)) if high < rates.max() else None,
     )
 
 
@@ -155,12 +157,3 @@ def votes_at(plan: Plan, deadline: int, points: Sequence[Point]) -> dict[float, 
 def rounded(rate: float) -> float:
     """To three digits, so that rates read well."""
     return float(f"{rate:.3g}")
-
-
-def _likelihood(answers: Sequence[tuple[float, bool]], place: float, width: float) -> float:
-    chances = ((LAPSE / 2 + (1 - LAPSE) * _falling((rate - place) / width), vote) for rate, vote in answers)
-    return math.prod(chance if vote else 1 - chance for chance, vote in chances)
-
-
-def _falling(x: float) -> float:
-    return 1 / (1 + math.exp(min(x, 700.0)))

@@ -57,7 +57,8 @@ def sweep(plan: Plan, sample: Sample, seed: int = 0, valid: Callable[[Probe], bo
     rng, swept = random.Random(seed), Swept()
     while not isinstance(probe := next_probe(plan, swept.points, swept.elapsed), Done):
         swept.probes.append(probe)
-        swept.points.append(point(plan, probe, sample(probe.steps, probe.rate, probe.seconds, rng), valid(probe)))
+        swept.latencies.append(sample(probe.steps, probe.rate, probe.seconds, rng))
+        swept.points.append(point(plan, probe, swept.latencies[-1], valid(probe)))
         swept.elapsed += probe.seconds + plan.overhead
     swept.complete = probe.complete
     return swept
@@ -68,6 +69,7 @@ class Swept:
 
     def __init__(self) -> None:
         self.probes: list[Probe] = []
+        self.latencies: list[list[float]] = []
         self.points: list[Point] = []
         self.elapsed = 0.0
         self.complete = False

@@ -1,0 +1,53 @@
+"""Make the report of a sweep again from its JSON: the page, and pictures for a README.
+
+longjump loadtest report sweep.json
+longjump loadtest report sweep.json --png plots --html /tmp/report.html
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from loadtest.report.charts import all_charts
+from loadtest.report.page import page
+from loadtest.report.png import write_pngs
+from loadtest.report.terminal import table
+from loadtest.sweep.findings import summary
+from loadtest.sweep.result import read_sweep
+from loadtest.sweep.summary import Summary
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `longjump loadtest report`."""
+    parser.add_argument("sweep", type=Path, metavar="SWEEP.json", help="what `longjump loadtest sweep` wrote")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="(default: beside it, as .html)")
+    add_png(parser)
+
+
+def add_png(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Declare --png."""
+    parser.add_argument("--png", type=Path, metavar="FOLDER", help="write each chart as a PNG too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write and print it; 0. ValueError for a file that is no sweep, or one without runs."""
+    sweep = read_sweep(args.sweep)
+    if not sweep.runs:
+        raise ValueError(f"{args.sweep} has no run in it: there is nothing to report")
+    found = summary(sweep)
+    paths = write_report(found, args.html or args.sweep.with_suffix(".html"), args.png)
+    print(f"{table(found)}\n\nwritten to {', '.join(map(str, paths))}")
+    return 0
+
+
+def write_report(found: Summary, html: Path, png: Path | None) -> list[Path]:
+    """Write the page, and the pictures if a folder is given; the paths."""
+    partial = html.with_name(f".{html.name}.{os.getpid()}.tmp")
+    try:
+        partial.write_text(page(found), encoding="utf-8")
+        partial.replace(html)
+    finally:
+        partial.unlink(missing_ok=True)
+    return [html, *(write_pngs(all_charts(found), png) if png is not None else [])]
