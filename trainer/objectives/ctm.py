@@ -53,7 +53,7 @@ class CTM(Objective):
     likely as it is large; t is any level with h below it, s any from m down. So every row takes as many steps, and none
     waits. h goes round evenly with the steps of the run instead of being drawn, which needs no word from the device.
 
-    Their GAN phase is `adversary`, which judges the predictions.
+    Their GAN phase is `adversary`, which judges the predictions. Theirs begins with the teacher's weights: `--init`.
 
     Deviations: the distance is the squared error of the data, where they take LPIPS, a network trained on ImageNet that
     is not at hand offline. The terms have constant weights: theirs are the ratio of the gradients' norms at the last
