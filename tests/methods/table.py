@@ -160,7 +160,7 @@ def page() -> str:
 
 
 def wanted(chosen: Sequence[str], problems: Sequence[str]) -> list[Cell]:
-    """The cells of the table, in its order of sections."""
+    """The cells of the table, problem by problem."""
     return [Cell(method, problem) for problem in problems for method in chosen]
 
 
@@ -184,7 +184,8 @@ def main() -> int:
     """Run what is missing and write the page."""
     parser = argparse.ArgumentParser(prog="make methods-table", description=__doc__)
     parser.add_argument("--methods", nargs="+", metavar="NAME", default=names(), help="only these")
-    parser.add_argument("--problems", nargs="+", metavar="NAME", default=list(PROBLEMS), choices=list(PROBLEMS))
+    parser.add_argument("--problems", nargs="+", metavar="NAME", default=list(PROBLEMS), choices=list(PROBLEMS),
+                        help=f"only these, in this order, of {', '.join(map(repr, PROBLEMS))}")  # fmt: skip
     parser.add_argument("--workers", type=int, default=2, help="trainings at a time, a thread each (default: 2)")
     parser.add_argument("--page-only", action="store_true", help="write the page from what there is")
     args = parser.parse_args()

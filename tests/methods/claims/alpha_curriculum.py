@@ -21,7 +21,7 @@ CLAIM = (
 )
 
 PROBLEM = "eight Gaussians"
-BUDGETS = (300, 1000, 3000)
+BUDGETS = (300, 1000)
 SEEDS = (0, 1, 2)
 BINS = np.linspace(0.05, 1.0, 9)
 ROWS = 400

@@ -15,7 +15,7 @@ CLAIM = (
 )
 
 PROBLEM = "two apart"
-COUNTS = (2, 4, 8, 16, 32, 64, 128, 256)
+COUNTS = (2, 8, 32, 128)
 BUDGETS = (500, 2000)
 
 
