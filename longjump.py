@@ -65,7 +65,7 @@ EXTRA_OF: dict[str, str] = {
     "dicebear_styles": "train",
     "matplotlib": "train",
     "onnxscript": "train",
-    "resvg_py": "train",
+    "resvg_py": "loadtest",
     "safetensors": "train",
     "scipy": "train",
     "torch": "train",

@@ -23,8 +23,8 @@ SERVING = (
 )
 """Files that must run without the extra `train`."""
 
-OPTIONAL = {"server/observe/traces.py": "otel"}
-"""File -> the extra without which nothing imports it."""
+OPTIONAL = {"server/observe/traces.py": "otel", "loadtest/": "loadtest"}
+"""File or folder -> the extra without which nothing imports it."""
 
 
 def third_party(root: Path) -> list[Import]:
@@ -36,7 +36,7 @@ def third_party(root: Path) -> list[Import]:
 def undeclared(found: Import, root: Path) -> str | None:
     """What is wrong with this third-party import, or None."""
     extras = {"", "cpu", "bundle"} if found.file.startswith(SERVING) else {"", "cpu"} | extras_within(root, "train")
-    extras |= {OPTIONAL[found.file]} if found.file in OPTIONAL else set()
+    extras |= {extra for place, extra in OPTIONAL.items() if found.file.startswith(place)}
     allowed = {canonicalize_name(one.name) for extra in extras for one in declared(root)[extra]}
     module = found.module.partition(".")[0]
     if distributions_of(module) & allowed:
