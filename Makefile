@@ -72,6 +72,10 @@ claims: $(VENV)/.dev ## test the post's claims about the methods and write docs/
 train-speed: $(VENV)/.dev ## measure a training step by each derivative backend beside flow matching, and write docs/training.md's table
 	@$(BIN)/python -m tests.speed.table $(ARGS)
 
+.PHONY: crosscheck
+crosscheck: $(VENV)/.dev $(VENV)/.locust ## our load tester beside wrk (apt install wrk) and locust, on one server (ARGS="--rate 60")
+	@PATH="$(CURDIR)/$(VENV)/locust/bin:$$PATH" $(BIN)/python -m tests.bench.crosscheck $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## ruff (faults, format) and mypy (types)
 	@$(BIN)/ruff check --quiet $(PACKAGES) tests
@@ -116,3 +120,10 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "longjump: installing what training and the tests need into $(VENV) (once; torch is large)"
 	@$(INSTALL) '.[dev]'
 	@touch $@ $(VENV)/.serve
+
+# locust has an environment of its own: what it brings along must not change what the tests see.
+$(VENV)/.locust: $(VENV)/.made
+	@echo "longjump: installing locust into $(VENV)/locust"
+	@$(PYTHON) -m venv $(VENV)/locust
+	@$(VENV)/locust/bin/python -m pip install --quiet --disable-pip-version-check locust==2.47.0
+	@touch $@
