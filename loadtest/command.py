@@ -15,6 +15,7 @@ import importlib
 
 PARTS: dict[str, tuple[str, str]] = {
     "run": ("loadtest.run", "one load for a while: latency by steps, goodput, the server's stages"),
+    "sweep": ("loadtest.sweep.command", "rising rates for each step count, to the highest that meets a deadline"),
     "compare": ("loadtest.compare", "two results: what changed, with uncertainty"),
     "report": ("loadtest.report.command", "a sweep's report again, and its charts as pictures"),
 }

@@ -13,51 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
-from statistics import NormalDist
-from typing import Any, Literal
-
-from loadtest.intervals import Figure, change, mean_figure, quantile_figure, rate_figure, share_change
-from loadtest.result import Run, StepCount, read
-from loadtest.sweep.borders import border, reachable, spread
-from loadtest.sweep.findings import point
-from loadtest.sweep.policy import idle_point
-from loadtest.sweep.result import Sweep, read_sweep
-
-CONFIDENCE = 0.95
-"""That all intervals of a comparison hold together."""
 
 SMALLEST = 2.0
 """Percent: what changed by less is not called a regression, however sure it is."""
-
-CALM = 0.7
-"""Of the highest rate for the longest deadline: up to it, runs of two sweeps at the same rate are compared."""
-
-Verdict = Literal["better", "worse", "no clear change", "too few to say"]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure of both results."""
-
-    what: str
-    before: str
-    after: str
-    percent: float | None
-    """By how much it grew; None where a ratio says nothing."""
-    interval: str
-    verdict: Verdict
-    regression: float
-    """By how many percent it became worse, if that is clear; otherwise 0."""
-
-
-Pending = Callable[[float], Row]
-"""Makes its row once it is known how sure each has to be."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare and print; 0, or 1 with --fail-on-regression and one. ValueError for results that do not compare."""
+    from loadtest.comparison import compare, differences, read_any, text
+
     before, after = read_any(args.before), read_any(args.after)
     rows, remarks = compare(before, after), differences(before, after)
     if args.json:
@@ -88,192 +51,3 @@ def run(args: argparse.Namespace) -> int:
     for row in worse:
         print(f"longjump loadtest compare: {row.what} is worse by {row.regression:.1f} %", file=sys.stderr)
     return 1 if worse else 0
-
-
-def read_any(path: Path) -> Run | Sweep:
-    """A run or a sweep. ValueError for anything else."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); give a file that `longjump loadtest` wrote") from None
-    kind = document.get("kind") if isinstance(document, dict) else None
-    return read_sweep(path) if kind == "sweep" else read(path)
-
-
-def compare(before: Run | Sweep, after: Run | Sweep) -> list[Row]:
-    """A row for each figure that both have. ValueError for a run and a sweep, or if they share nothing."""
-    if isinstance(before, Sweep) and isinstance(after, Sweep):
-        pending = list(_sweeps(before, after))
-    elif isinstance(before, Run) and isinstance(after, Run):
-        pending = list(_runs(before, after))
-    else:
-        raise ValueError(f"a {before.kind} and a {after.kind} do not compare; give two runs or two sweeps")
-    if not pending:
-        raise ValueError("the two results have no step count in common")
-    confidence = 1 - (1 - CONFIDENCE) / len(pending)
-    return [make(confidence) for make in pending]
-
-
-def differences(before: Run | Sweep, after: Run | Sweep) -> list[str]:
-    """What else differs between the two, and makes a comparison doubtful or is what it is about."""
-    first, second = (one.runs[0] if isinstance(one, Sweep) and one.runs else one for one in (before, after))
-    remarks = []
-    for name, one in (("A", before), ("B", after)):
-        runs = one.runs if isinstance(one, Sweep) else (one,)
-        invalid = sum(not run.valid for run in runs)
-        if invalid and isinstance(one, Run):
-            remarks.append(f"{name} is INVALID and says nothing of the server: {one.lateness.why or one.aborted}")
-        elif invalid:
-            remarks.append(f"{name}: {invalid} of {len(runs)} runs are invalid, and left out")
-    if not isinstance(first, Run) or not isinstance(second, Run):
-        return remarks
-    facts: dict[str, list[Any]] = {
-        "model": [(one.server.model or {}).get("fingerprint") for one in (first, second)],
-        "machine of the client": [f"{one.environment.host_cores} x {one.environment.cpu}" for one in (first, second)],
-        "arrivals": [one.load.arrivals for one in (first, second)],
-        "formats": [one.load.formats for one in (first, second)],
-        "fields": [one.load.fields for one in (first, second)],
-    }
-    if isinstance(before, Run):
-        facts["rate"] = [one.load.rate for one in (first, second)]
-        facts["concurrency"] = [one.load.concurrency for one in (first, second)]
-        facts["steps"] = [one.load.steps for one in (first, second)]
-    for name, (one, other) in facts.items():
-        if one != other:
-            remarks.append(f"the {name} differs: {one} in A, {other} in B")
-    return remarks
-
-
-def text(rows: list[Row], remarks: list[str], before: str, after: str) -> str:
-    """The comparison for a terminal: what changed first, then the whole table."""
-    changed = [row for row in rows if row.verdict in ("better", "worse")]
-    lines = [f"A: {before}", f"B: {after}", *(f"Note: {remark}" for remark in remarks), ""]
-    lines += [f"{row.what}: {row.verdict}, {row.before} to {row.after}" for row in changed] or ["No clear change."]
-    cells = [("", "A", "B", "change", "interval", "")]
-    for row in rows:
-        percent = "" if row.percent is None else f"{row.percent:+.1f} %"
-        cells.append((row.what, row.before, row.after, percent, row.interval, row.verdict))
-    widths = [max(len(cell[column]) for cell in cells) for column in range(6)]
-    lines.append("")
-    for cell in cells:
-        first, *others = (one.rjust(wide) for one, wide in zip(cell, widths))
-        lines.append("  ".join([cell[0].ljust(len(first)), *others[:-1], cell[-1]]).rstrip())
-    return "\n".join([*lines, "", f"Intervals: {CONFIDENCE:.0%} for all together, of what varies within a run."])
-
-
-def _runs(before: Run, after: Run) -> Iterator[Pending]:
-    if not before.valid or not after.valid:
-        which = " and ".join(name for name, one in (("A", before), ("B", after)) if not one.valid)
-        raise ValueError(
-            f"{which} is invalid and says nothing of the server; measure again with a client that keeps up"
-        )
-    for one in before.steps:
-        other = next((two for two in after.steps if two.steps == one.steps), None)
-        if other is not None:
-            yield from _step_counts(f"{one.steps} NFE", [one], [other], ("p50", "p90", "p99"))
-    if before.load.loop == after.load.loop == "closed":
-        a, b = (rate_figure([second.ok for second in one.timeline if second.at >= 0]) for one in (before, after))
-        yield partial(_throughput, a, b)
-
-
-def _sweeps(before: Sweep, after: Sweep) -> Iterator[Pending]:
-    for one in before.found:
-        other = next((two for two in after.found if two.steps == one.steps), None)
-        if other is None:
-            continue
-        idle = [_parts(sweep, one.steps, None) for sweep in (before, after)]
-        if all(idle):
-            yield from _step_counts(f"{one.steps} NFE, idle", idle[0], idle[1], ("p50", "p90"))
-        for deadline in sorted(set(before.asked.deadlines) & set(after.asked.deadlines)):
-            yield partial(_limit, one.steps, deadline, before, after)
-        rates = sorted(_rates(before, one.steps) & _rates(after, one.steps))
-        for rate in rates:
-            loaded = [_parts(sweep, one.steps, rate) for sweep in (before, after)]
-            yield from _step_counts(f"{one.steps} NFE, {rate:g}/s", loaded[0], loaded[1], ("p50",))
-
-
-def _rates(sweep: Sweep, steps: int) -> set[float]:
-    """Rates well below where the longest deadline ends: nearer to it, latency depends on how the arrivals fell."""
-    rate = _border(sweep, steps, sweep.asked.deadlines[-1], 0.05)[0] or 0.0
-    runs = [run for run in sweep.runs if run.valid and run.steps[0].steps == steps]
-    return {run.load.rate for run in runs if run.load.rate and run.load.rate <= CALM * rate}
-
-
-def _parts(sweep: Sweep, steps: int, rate: float | None) -> list[StepCount]:
-    runs = (run for run in sweep.runs if run.valid and run.load.rate == rate)
-    return [run.steps[0] for run in runs if run.steps[0].steps == steps]
-
-
-def _step_counts(name: str, before: list[StepCount], after: list[StepCount], which: Sequence[str]) -> Iterator[Pending]:
-    """Quantiles of latency, its mean, and what was lost, if anything was."""
-    blocks = [tuple(text for part in parts for text in part.blocks) for parts in (before, after)]
-    for label in which:
-        a, b = (quantile_figure(one, int(label[1:]) / 100) for one in blocks)
-        yield partial(_latency, f"{name}: {label}", a, b)
-    a, b = (mean_figure(one) for one in blocks)
-    yield partial(_latency, f"{name}: mean", a, b)
-    failed, failed_after = (
-        (sum(p.sent - p.ok for p in parts), sum(p.sent for p in parts)) for parts in (before, after)
-    )
-    if (failed[0] or failed_after[0]) and failed[1] and failed_after[1]:
-        yield partial(_failures, f"{name}: failed or refused", failed, failed_after)
-
-
-def _latency(what: str, before: Figure | None, after: Figure | None, confidence: float) -> Row:
-    a, b = ("" if one is None else f"{1000 * one.value:.3g} ms" for one in (before, after))
-    return _ratio(what, a, b, before, after, confidence, 1)
-
-
-def _throughput(before: Figure | None, after: Figure | None, confidence: float) -> Row:
-    a, b = ("" if one is None else f"{one.value:.4g}/s" for one in (before, after))
-    return _ratio("throughput", a, b, before, after, confidence, -1)
-
-
-def _ratio(
-    what: str, a: str, b: str, before: Figure | None, after: Figure | None, confidence: float, worse: Literal[1, -1]
-) -> Row:
-    """A row of two figures as texts `a` and `b`; `worse` is the sign of a change for the worse."""
-    if before is None or after is None:
-        return Row(what, a, b, None, "", "too few to say", 0.0)
-    found = change(before, after, confidence)
-    percent = 100 * (found.ratio - 1)
-    verdict: Verdict = "no clear change" if not found.clear else "worse" if worse * percent > 0 else "better"
-    interval = f"{100 * (found.low - 1):+.1f} to {100 * (found.high - 1):+.1f} %"
-    return Row(what, a, b, percent, interval, verdict, abs(percent) if verdict == "worse" else 0.0)
-
-
-def _failures(what: str, before: tuple[int, int], after: tuple[int, int], confidence: float) -> Row:
-    low, high = share_change(before, after, confidence)
-    a, b = (100 * some / of for some, of in (before, after))
-    verdict: Verdict = "worse" if low > 0 else "better" if high < 0 else "no clear change"
-    worse = b - a if verdict == "worse" else 0.0
-    interval = f"{100 * low:+.1f} to {100 * high:+.1f} points"
-    return Row(what, f"{a:.1f} %", f"{b:.1f} %", None, interval, verdict, worse)
-
-
-def _limit(steps: int, deadline: float, before: Sweep, after: Sweep, confidence: float) -> Row:
-    """The highest rate for a deadline: a change is clear where two intervals are apart."""
-    # Two intervals that just touch are sqrt(2) times as sure, together, as each of them is.
-    z = NormalDist().inv_cdf(1 - (1 - confidence) / 2) / math.sqrt(2)
-    tail = 1 - NormalDist().cdf(z)
-    (a, *span_a), (b, *span_b) = (_border(sweep, steps, deadline, tail) for sweep in (before, after))
-    fell = span_b[1] is not None and span_a[0] is not None and span_b[1] < span_a[0]
-    rose = span_a[1] is not None and span_b[0] is not None and span_a[1] < span_b[0]
-    percent = 100 * (b / a - 1) if a and b else None
-    verdict: Verdict = "worse" if fell else "better" if rose else "no clear change"
-    said = ["not met" if one is None else f"{one:g}/s" for one in (a, b)]
-    spans = [" to ".join("?" if end is None else f"{end:g}" for end in span) for span in (span_a, span_b)]
-    worse = (100.0 if percent is None else -percent) if fell else 0.0
-    what = f"{steps} NFE: highest rate for {1000 * deadline:g} ms"
-    return Row(what, said[0], said[1], percent, f"{spans[0]}; {spans[1]}", verdict, worse)
-
-
-def _border(sweep: Sweep, steps: int, deadline: float, tail: float) -> tuple[float | None, float | None, float | None]:
-    """The highest rate, and an interval of the border."""
-    plan = sweep.asked.plan()
-    number = plan.deadlines.index(deadline)
-    points = [point(plan, run) for run in sweep.runs if run.steps[0].steps == steps]
-    idle = idle_point(points)
-    if idle is not None and not reachable(plan, number, idle):
-        return None, None, 0.0
-    return border(plan, number, points).meets, *spread(plan, number, points, tail)

@@ -10,12 +10,6 @@ import argparse
 import os
 from pathlib import Path
 
-from loadtest.report.charts import all_charts
-from loadtest.report.page import page
-from loadtest.report.png import write_pngs
-from loadtest.report.terminal import table
-from loadtest.sweep.findings import summary
-from loadtest.sweep.result import read_sweep
 from loadtest.sweep.summary import Summary
 
 
@@ -33,6 +27,10 @@ def add_png(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write and print it; 0. ValueError for a file that is no sweep, or one without runs."""
+    from loadtest.report.terminal import table
+    from loadtest.sweep.findings import summary
+    from loadtest.sweep.result import read_sweep
+
     sweep = read_sweep(args.sweep)
     if not sweep.runs:
         raise ValueError(f"{args.sweep} has no run in it: there is nothing to report")
@@ -44,6 +42,10 @@ def run(args: argparse.Namespace) -> int:
 
 def write_report(found: Summary, html: Path, png: Path | None) -> list[Path]:
     """Write the page, and the pictures if a folder is given; the paths."""
+    from loadtest.report.charts import all_charts
+    from loadtest.report.page import page
+    from loadtest.report.png import write_pngs
+
     partial = html.with_name(f".{html.name}.{os.getpid()}.tmp")
     try:
         partial.write_text(page(found), encoding="utf-8")

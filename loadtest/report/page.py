@@ -85,7 +85,7 @@ def _limits(summary: Summary) -> str:
         "<div class='scroll' tabindex='0' role='region' aria-label='The highest rate for each deadline'><table>"
         f"<thead><tr><th scope='col'>deadline</th>{heads}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
-        f"<p class='soft'>{escape(limit_words(summary))}</p>"
+        f"<p class='soft'>{escape(limit_words(summary))} Shaded: what to run up to that rate.</p>"
     )
 
 

@@ -157,7 +157,7 @@ class Chart:
         middle = (left + right) / 2
         name = escape(self.x.name)
         parts.append(f'<text class="name" x="{middle:.0f}" y="{self.height - 8}" text-anchor="middle">{name}</text>')
-        parts.append(f'<text class="name" x="{left - 40}" y="{TOP - 16}">{escape(self.y.name)}</text>')
+        parts.append(f'<text class="name" x="{left - 40}" y="{TOP - 20}">{escape(self.y.name)}</text>')
         return "".join(parts)
 
     def _labels(self) -> list[str]:

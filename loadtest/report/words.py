@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from loadtest.report.bars import rungs
 from loadtest.report.svg import number
 from loadtest.sweep.summary import Curve, Summary
@@ -63,4 +65,5 @@ def verdict(summary: Summary) -> str:
     """How far the sweep came."""
     runs = sum(level.runs for curve in summary.curves for level in (curve.idle, *curve.levels) if level)
     ended = "complete" if summary.complete else "ended before every limit was repeated; the runs of each are given"
-    return f"{runs} runs in {summary.seconds / 60:.1f} minutes, {ended}. {summary.when}, {summary.machine}."
+    when = datetime.fromisoformat(summary.when)
+    return f"{runs} runs in {summary.seconds / 60:.1f} minutes, {ended}. {when:%Y-%m-%d %H:%M %Z}, {summary.machine}."

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import longjump
-from loadtest import compare as subject
+from loadtest import compare as command
+from loadtest import comparison as subject
 from loadtest.intervals import change, quantile_figure, rate_figure, share_change, student, wilson
 from loadtest.result import Run, write
 from loadtest.sweep.result import Sweep
@@ -121,11 +122,11 @@ def test_exit_code_tells_of_a_regression(tmp_path: Path, slower: float, code: in
     write(before, tmp_path / "a.json")
     write(after, tmp_path / "b.json")
     parser = argparse.ArgumentParser()
-    subject.add_arguments(parser)
+    command.add_arguments(parser)
     files = [str(tmp_path / "a.json"), str(tmp_path / "b.json")]
-    assert subject.run(parser.parse_args(files)) == 0
-    assert subject.run(parser.parse_args([*files, "--fail-on-regression"])) == code
-    assert subject.run(parser.parse_args([*files, "--fail-on-regression", "500"])) == 0
+    assert command.run(parser.parse_args(files)) == 0
+    assert command.run(parser.parse_args([*files, "--fail-on-regression"])) == code
+    assert command.run(parser.parse_args([*files, "--fail-on-regression", "500"])) == 0
 
 
 def test_json_says_what_the_table_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,8 +134,8 @@ def test_json_says_what_the_table_says(tmp_path: Path, capsys: pytest.CaptureFix
     write(before, tmp_path / "a.json")
     write(after, tmp_path / "b.json")
     parser = argparse.ArgumentParser()
-    subject.add_arguments(parser)
-    subject.run(parser.parse_args([str(tmp_path / "a.json"), str(tmp_path / "b.json"), "--json"]))
+    command.add_arguments(parser)
+    command.run(parser.parse_args([str(tmp_path / "a.json"), str(tmp_path / "b.json"), "--json"]))
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert {row["what"]: row["verdict"] for row in rows} == verdicts(before, after)
 
