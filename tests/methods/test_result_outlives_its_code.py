@@ -44,6 +44,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str
     ("name", "text", "same"),
     [
         ("models/net.py", '"""Another sentence."""\n\nWIDTH = 3  # and a comment\n', True),
+        ("models/net.py", '"""A network."""\n\nWIDTH = 3\nif not WIDTH:\n    raise ValueError("wide")\n', False),
         ("trainer/other.py", "ANSWER = 2\n", True),
         ("models/net.py", '"""A network."""\n\nWIDTH = 4\n', False),
         ("trainer/mine.py", "from trainer.loop import train\n\nP = 1\n", False),
