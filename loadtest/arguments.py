@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
-from loadtest.result import Steps
+from loadtest.settings import Steps
 
 
 def positive(text: str) -> int:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.result import Steps
+from loadtest.settings import Steps
 
 Times = NDArray[np.float64]
 """Seconds after the start of a run, rising."""
@@ -46,6 +46,7 @@ def bursty(rate: float, seconds: float, cv: float, rng: np.random.Generator) -> 
         raise ValueError(
             f"cv, the coefficient of variation of the gaps, is above 0 and at most {BURSTIEST:g}, not {cv}"
         )
+    _bounded(rate, seconds)
     shape = 1 / cv**2
     before = 50 * max(1.0, cv**2) / rate
     times = _renewal(lambda count: rng.gamma(shape, cv**2 / rate, count), rate, before + seconds)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.result import FAILURES
+from loadtest.outcome import FAILURES
 
 FAILURE_CODES: dict[str, int] = {name: -1 - i for i, name in enumerate(FAILURES)}
 """In the column of the status; a status code is above 0, and 0 stands for no outcome yet."""

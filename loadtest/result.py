@@ -14,24 +14,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from loadtest.settings import Arrivals, Route, Steps
+
 FORMAT_VERSION = 1
 
 QUANTILES: tuple[float, ...] = (0.5, 0.9, 0.99, 0.999)
-
-Steps = int | Literal["auto"]
-"""A step count as it is asked for."""
-
-OK = "200"
-"""The status of a good reply: answered with 200, and of the right size and kind."""
-
-FAILURES: dict[str, str] = {
-    "wrong": "answered with 200, but not what was asked for: the wrong size or kind, or it could not be decoded",
-    "malformed": "not HTTP",
-    "closed": "the server closed the connection before the whole reply was there",
-    "refused": "no connection could be made",
-    "timeout": "no whole reply within --timeout",
-}
-"""What stands in the place of a status code where there was no good one, and what it means."""
 
 
 class Part(BaseModel):
@@ -63,7 +50,7 @@ class Group(Part):
 
     steps: Steps
     status: str
-    """A status code, or one of FAILURES."""
+    """A status code, or one of outcome.FAILURES."""
     latency: Distribution
 
 
@@ -149,9 +136,9 @@ class Load(Part):
     """What was asked of the server."""
 
     url: str
-    route: Literal["generate", "openai"]
+    route: Route
     loop: Literal["open", "closed"]
-    arrivals: Literal["poisson", "constant", "bursty", "trace"] | None
+    arrivals: Arrivals | None
     """None: closed loop."""
     rate: float | None
     """Requests per second that were asked for. None: closed loop."""

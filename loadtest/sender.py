@@ -20,7 +20,7 @@ from loadtest.closedloop import ClosedLoop
 from loadtest.messages import Findings, Harvest, Part, Tick
 from loadtest.openloop import OpenLoop
 from loadtest.records import FAILURE_CODES, NO_STAGES, STAGES, Records
-from loadtest.result import Steps
+from loadtest.settings import Steps
 from loadtest.traffic import Writer
 from loadtest.verify import Wrong
 from loadtest.warmup import Arrived

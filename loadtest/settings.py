@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from loadtest.result import Steps
+Steps = int | Literal["auto"]
+"""A step count as it is asked for."""
 
 Arrivals = Literal["poisson", "constant", "bursty", "trace"]
 Route = Literal["generate", "openai"]

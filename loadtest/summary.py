@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from loadtest.histogram import describe, encode, recorded
 from loadtest.messages import Harvest
+from loadtest.outcome import FAILURES
 from loadtest.records import STAGES, Table, status_name, table
 from loadtest.result import (
-    FAILURES,
     Checks,
     Environment,
     Goodput,
@@ -25,11 +25,10 @@ from loadtest.result import (
     Second,
     Server,
     StepCount,
-    Steps,
     Warmup,
     Window,
 )
-from loadtest.settings import Settings
+from loadtest.settings import Settings, Steps
 from loadtest.target import Idle, Target
 
 LATE_SHARE = 0.05

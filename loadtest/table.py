@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from loadtest.result import OK, Distribution, Run, StepCount
+from loadtest.outcome import OK
+from loadtest.result import Distribution, Run, StepCount
 
 STAGES = ("queue", "network", "decode", "encode", "outside")
 

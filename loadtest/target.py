@@ -105,7 +105,7 @@ class Line:
         except TimeoutError:
             raise OSError(f"{self._url} gave no answer to {what} within {self._socket.gettimeout():g} s") from None
         except (OSError, http.client.HTTPException) as error:
-            said = str(error) or type(error).__name__
+            said = " ".join(str(error).split()) or type(error).__name__
             raise OSError(f"{self._url} did not answer {what} with a whole HTTP reply: {said}") from None
         headers = {name.lower(): value for name, value in reply.getheaders()}
         return Heard(reply.status, headers, body, time.monotonic() - begun)

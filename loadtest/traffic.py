@@ -10,24 +10,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loadtest.arrivals import Recorded
-from loadtest.result import Steps
-from loadtest.settings import Route, Settings
-
-Key = TypeVar("Key")
+from loadtest.settings import Route, Settings, Steps
 
 CASES_PER_KIND = 2
 """Requests of each (steps, format) that are asked while the server is idle, and again under load."""
 
 MOST_CASES = 24
-
-_WHATEVER: dict[str | None, float] = {None: 1.0}
 
 _SEED_BITS = 31
 """Of the first seed: with the number of requests added, seeds stay below 2^32."""
@@ -86,9 +81,9 @@ def mix(settings: Settings, labels: Sequence[str] = ()) -> Mix:
     """The mix that `settings` describe. `labels`: what to draw from, where none are given and the route needs one."""
     given: Mapping[str, float] = settings.labels or dict.fromkeys(labels, 1.0)
     kinds, shares = list[Kind](), list[float]()
-    for steps, a in _shares(settings.steps):
-        for label, b in _shares({**given} or _WHATEVER):
-            for format, c in _shares({**settings.formats} or _WHATEVER):
+    for steps, a in settings.steps.items():
+        for label, b in _options(given):
+            for format, c in _options(settings.formats):
                 kinds.append(Kind(steps, label, format))
                 shares.append(a * b * c)
     rng = np.random.default_rng([settings.seed, 1])
@@ -97,9 +92,8 @@ def mix(settings: Settings, labels: Sequence[str] = ()) -> Mix:
     return Mix(tuple(kinds), tuple(shares), cases, settings.verify, int(rng.integers(2**_SEED_BITS)), max(1, images))
 
 
-def _shares(weights: Mapping[Key, float]) -> list[tuple[Key, float]]:
-    whole = sum(weights.values())
-    return [(key, weight / whole) for key, weight in weights.items()]
+def _options(weights: Mapping[str, float]) -> list[tuple[str | None, float]]:
+    return list(weights.items()) if weights else [(None, 1.0)]
 
 
 def _cases(kinds: Sequence[Kind], rng: np.random.Generator) -> tuple[Case, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
-from loadtest.result import Steps
+from loadtest.settings import Steps
 
 FEWEST = 8
 """Replies that a stretch of time must hold to be compared."""
@@ -36,10 +36,14 @@ def settled(replies: Sequence[Arrived], now: float) -> bool:
     """Whether the latencies of the last `STRETCHES` stretches of time before `now` agree.
 
     Each latency counts relative to the median of its step count, so that a mix of quick and slow ones is judged as
-    one. A stretch lasts `SHORTEST` seconds, or a multiple where fewer than `FEWEST` replies come in that time. Replies
-    are in the order of their arrival. An overloaded server's latency rises all the time: it never settles.
+    one. A stretch lasts `SHORTEST` seconds, or more: all together are half of the time since the first reply, and none
+    holds fewer than `FEWEST`. Replies are in the order of their arrival. The queue of an overloaded server grows by
+    the same all the time, which half of the time always shows: it never settles.
     """
-    for length in (SHORTEST * 2**k for k in range(8)):
+    if not replies:
+        return False
+    shortest = max(SHORTEST, (now - replies[0].at) / (2 * STRETCHES))
+    for length in (shortest * 2**k for k in range(8)):
         stretches = _stretches(replies, now, length)
         if stretches is None:
             return False
@@ -61,7 +65,7 @@ def _agree(stretches: list[list[Arrived]]) -> bool:
 
 def _stretches(replies: Sequence[Arrived], now: float, length: float) -> list[list[Arrived]] | None:
     """The replies of each of the last stretches; None: the first reply is not that long ago."""
-    if not replies or replies[0].at > now - (STRETCHES - 0.5) * length:
+    if replies[0].at > now - (STRETCHES - 0.5) * length:
         return None
     found: list[list[Arrived]] = [[] for _ in range(STRETCHES)]
     for one in reversed(replies):
