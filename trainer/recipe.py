@@ -162,14 +162,16 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
             recipe's settings that the new one does not have.
 
     Raises:
-        FileNotFoundError: neither; the message lists the shipped ones.
+        FileNotFoundError: neither; the message names the nearest shipped one.
         ValueError: a key or a value is wrong; the message names the key, and the nearest right one.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else SHIPPED / f"{name}.yaml"
     if not path.is_file():
         near = difflib.get_close_matches(name, shipped(), 1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise FileNotFoundError(f"no recipe {name!r}; {hint}shipped: {', '.join(shipped())}; or give a .yaml file")
+        if methods_there := [each.partition("/")[2] for each in shipped() if each.startswith(f"{name}/")]:
+            hint = f"{name}/ has {', '.join(methods_there)}; "
+        raise FileNotFoundError(f"no recipe {name!r}; {hint}'longjump train --list' shows them, or give a .yaml file")
     try:
         tree = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -223,7 +225,7 @@ def _drop_settings_of_another(tree: dict[str, Any], key: str, given: set[str]) -
     for parent in parents:
         tree = tree[parent]
         fields = [member.model_fields[parent] for member in members if parent in member.model_fields]
-        members = [model for field in fields for model in _models(field.annotation)]
+        members = list(dict.fromkeys(model for field in fields for model in _models(field.annotation)))
     chosen = [
         member
         for member in members
@@ -269,6 +271,8 @@ def _explain(item: Any, tree: dict[str, Any]) -> str:
         written = ALSO_CALLED.get(path[-1], path[-1])
         near = difflib.get_close_matches(written, {key.rpartition(".")[2] for key in keys}, 1, cutoff=0.5)
         full = [key for key in keys if near and key.rpartition(".")[2] == near[0]]
+        if "." not in where:  # without a group: the one that is least deep in groups
+            full = [key for key in full if key.count(".") == min(key.count(".") for key in full)]
         nearest = difflib.get_close_matches(where, full, 1, cutoff=0)
         return f"{where}: no such key" + (f"; did you mean {nearest[0]}?" if nearest else "")
     if item["type"] == "union_tag_invalid":

@@ -43,7 +43,9 @@ SPEAKS = 3.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of `longjump train`."""
-    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help=f"a .yaml file, or one of {', '.join(shipped())}")
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?",
+                        help="a .yaml file, or the name DATA/METHOD of a shipped one, such as points/meanflow, for "
+                             f"{', '.join(sorted({name.partition('/')[0] for name in shipped()}))}")  # fmt: skip
     parser.add_argument("--list", action="store_true", help="show the recipes there are, and leave")
     parser.add_argument("--data", metavar="PATH", type=Path, help="data set folder, or an npz file; required")
     parser.add_argument("--out", metavar="DIR", type=Path,
