@@ -98,15 +98,24 @@ class FlowMap(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """u over [s, t], and what the head makes of the same features: the velocity at t, in the same parametrisation.
 
-        Only for the networks of `models`; arguments and shapes as in `forward`.
+        Arguments and shapes as in `forward`.
         """
-        net: Network = self.net  # type: ignore[assignment]
+        net = self._network
         if self.parametrisation == "raw":
             return net.both(head, z, t, s, label, guidance, augment)
         slope, norm = (per_sample(value, z) for value in self._slope_and_norm(t, s))
         slope_at_t = per_sample(self._slope_and_norm(t, t)[0], z)
         average, velocity = net.both(head, z / norm, t, s, label, guidance, augment)
         return slope * z - self.sigma_data / norm * average, slope_at_t * z - self.sigma_data / norm * velocity
+
+    def head(self) -> Head:
+        """A second set of the network's last layers as they are now, for `both`."""
+        return Head(self._network)
+
+    @property
+    def _network(self) -> Network:
+        assert isinstance(self.net, Network), "a head is for the networks of models/"
+        return self.net
 
     def _slope_and_norm(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
         """k(t, s) and N_t of `edm`, each [B]."""

@@ -10,7 +10,6 @@ from torch import Generator, Tensor, nn
 
 from models.checkpoint import CheckpointConfig, GuidanceInput, build_for
 from models.flow_map import Span, per_sample
-from models.network import Head
 from trainer.objectives.parts.guidance import (
     Guidance,
     conditional_velocity,
@@ -84,7 +83,7 @@ class ImprovedMeanFlow(Objective):
         """The head, zero at initialisation as the network is."""
         if self.velocity == "boundary":
             return None
-        return Head(build_for(config).net)
+        return build_for(config).head()
 
     def draw(self, rows: int, generator: Generator, moment: Moment) -> Draws:
         """Two times a row, the jumps first, and a scale where the network is told it."""

@@ -11,9 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from trainer.objectives.alpha_flow import AlphaFlow
+from trainer.objectives.imf import ImprovedMeanFlow
 from trainer.objectives.meanflow import MeanFlow
 from trainer.objectives.parts import tangent
 from trainer.objectives.parts.guidance import Guidance
+from trainer.objectives.parts.objective import Objective
 from trainer.objectives.parts.target import Batch, Condition
 from trainer.oracle import Gaussian, GaussianMixture
 from trainer.oracle.integrate import average_velocity
@@ -23,6 +26,12 @@ CLASSES = [Gaussian(mean, std) for mean, std in zip(MEANS, STDS)]
 ALL = GaussianMixture(WEIGHTS, MEANS, STDS)
 NULL = 2
 ROWS = 6000
+
+METHODS = {
+    "meanflow": MeanFlow,
+    "imf": ImprovedMeanFlow,
+    "alpha-flow": lambda **settings: AlphaFlow(alpha=0.0, **settings),
+}
 
 SETTINGS = {
     "two evaluations": Guidance(omega=1.0, kappa=0.5),
@@ -62,7 +71,7 @@ def labelled_pairs() -> Batch:
     )
 
 
-def largest_error(objective: MeanFlow, scale: float, t: float, ask, standard_errors) -> float:
+def largest_error(objective: Objective, scale: float, t: float, ask, standard_errors) -> float:
     """Over the labels: how far the target's mean, and its moment with z, are from the guided truth."""
     batch = labelled_pairs()
     answer = ask(objective, guided_map(scale), batch, null_label=NULL)
@@ -73,9 +82,10 @@ def largest_error(objective: MeanFlow, scale: float, t: float, ask, standard_err
 
 @pytest.mark.parametrize(("t", "s"), [(0.8, 0.2), (0.5, 0.5)])
 @pytest.mark.parametrize("name", SETTINGS)
-def test_fixed_point(name, t, s, fixed_times, ask, standard_errors) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_fixed_point(method, name, t, s, fixed_times, ask, standard_errors) -> None:
     guidance = SETTINGS[name]
-    objective = MeanFlow(times=fixed_times(t, s, jumps=float(s < t)), guidance=guidance)
+    objective = METHODS[method](times=fixed_times(t, s, jumps=0.9 * (s < t)), guidance=guidance)
     assert guidance.scale == pytest.approx(guidance.omega / (1 - guidance.kappa))
     assert largest_error(objective, guidance.scale, t, ask, standard_errors) < 4
 

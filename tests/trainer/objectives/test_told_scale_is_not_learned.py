@@ -10,9 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from trainer.objectives.alpha_flow import AlphaFlow
+from trainer.objectives.imf import ImprovedMeanFlow
 from trainer.objectives.meanflow import MeanFlow
 from trainer.objectives.parts import tangent
 from trainer.objectives.parts.guidance import Guidance
+from trainer.objectives.parts.objective import Objective
 from trainer.objectives.parts.target import Batch, Condition
 from trainer.oracle import Gaussian, GaussianMixture
 from trainer.oracle.integrate import average_velocity
@@ -24,6 +27,11 @@ NULL = 2
 ROWS = 12_000
 SCALES = [0.6, 1.0, 1.5, 3.0]
 RANGE = Guidance(range=(0.5, 4.0))
+METHODS = {
+    "meanflow": MeanFlow,
+    "imf": ImprovedMeanFlow,
+    "alpha-flow": lambda **settings: AlphaFlow(alpha=0.0, **settings),
+}
 
 Field = Callable[[Tensor, Tensor], Tensor]
 
@@ -72,7 +80,7 @@ def told_pairs() -> Batch:
     )
 
 
-def errors(objective: MeanFlow, u: Callable, t: float, ask, standard_errors) -> dict[tuple[float, int], float]:
+def errors(objective: Objective, u: Callable, t: float, ask, standard_errors) -> dict[tuple[float, int], float]:
     """By scale and label: how far the target's mean, and its moments with z, are from the map `u`."""
     batch = told_pairs()
     answer = ask(objective, u, batch, null_label=NULL)
@@ -88,8 +96,9 @@ def errors(objective: MeanFlow, u: Callable, t: float, ask, standard_errors) -> 
 
 
 @pytest.mark.parametrize(("t", "s"), [(0.8, 0.2), (0.5, 0.5)])
-def test_fixed_point_of_every_scale_in_a_batch(t, s, fixed_times, ask, standard_errors) -> None:
-    objective = MeanFlow(times=fixed_times(t, s, jumps=float(s < t)), guidance=RANGE)
+@pytest.mark.parametrize("method", METHODS)
+def test_fixed_point_of_every_scale_in_a_batch(method, t, s, fixed_times, ask, standard_errors) -> None:
+    objective = METHODS[method](times=fixed_times(t, s, jumps=0.9 * (s < t)), guidance=RANGE)
     found = errors(objective, guided_map(), t, ask, standard_errors)
     assert max(found.values()) < 4, found
 
@@ -135,10 +144,11 @@ def test_wrong_tangent_rests(mistake, fixed_times, ask, standard_errors, monkeyp
 
 
 @pytest.mark.parametrize(("t", "s"), [(0.8, 0.2), (0.8, 0.8), (0.4, 0.1), (0.8, 0.6)])
-def test_fixed_point_of_an_interval(t, s, fixed_times, ask, standard_errors) -> None:
+@pytest.mark.parametrize("method", ["meanflow", "imf"])
+def test_fixed_point_of_an_interval(method, t, s, fixed_times, ask, standard_errors) -> None:
     """Guided up to t = 0.5: a jump from 0.8 to 0.2 starts on the plain velocity, ends guided, and is told w."""
     guidance = RANGE.model_copy(update={"t_end": 0.5})
-    objective = MeanFlow(times=fixed_times(t, s, jumps=float(s < t)), guidance=guidance)
+    objective = METHODS[method](times=fixed_times(t, s, jumps=0.9 * (s < t)), guidance=guidance)
     found = errors(objective, guided_map(until=0.5), t, ask, standard_errors)
     assert max(found.values()) < 4, found
 

@@ -1,4 +1,4 @@
-"""The shipped `points/meanflow` recipe, from command to checkpoint, must learn the exact jump of a Gaussian.
+"""The shipped points recipes without a teacher, from command to checkpoint, must learn the exact jump of a Gaussian.
 
 For data N(0.7, 0.4^2) it is jump(z, 1, 0) = 0.7 + 0.4 z.
 """
@@ -17,13 +17,14 @@ from trainer.oracle import Gaussian
 DATA = Gaussian(0.7, 0.4)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> FlowMap:
+@pytest.fixture(scope="module", params=["meanflow", "imf", "alpha-flow"])
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FlowMap:
     folder: Path = tmp_path_factory.mktemp("points")
     data, out = str(folder / "data"), str(folder / "run")
     build = ["data", "build", "points", "--kind", "gaussian", "--mean", "0.7", "--std", "0.4", "--out", data]
     assert longjump.main(build) == 0
-    assert longjump.main(["train", "points/meanflow", "--data", data, "--out", out, "--device", "cpu"]) == 0
+    recipe = f"points/{request.param}"
+    assert longjump.main(["train", recipe, "--data", data, "--out", out, "--device", "cpu"]) == 0
     return load_checkpoint(out)[0]
 
 
