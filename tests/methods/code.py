@@ -16,7 +16,7 @@ SHOWS = ("trainer.card", "trainer.readme", "trainer.track", "trainer.progress", 
 
 
 def code_digest(module: str) -> str:
-    """Of all modules that training the objective in `module` reaches, without comments, docstrings and errors' words."""
+    """Of all modules that training `module`'s objective reaches, without comments, docstrings and words of errors."""
     reached, ahead = set[str](), [*ROOTS, module]
     while ahead:
         name = ahead.pop()
