@@ -32,7 +32,15 @@ def test_velocity_is_asked_at_s() -> None:
     torch.testing.assert_close(jumped, Z - (T - S)[:, None] * (Z + T[:, None]))
 
 
-@pytest.mark.parametrize("span", ["any", "endpoint", "dyadic"])
+def test_consistency_model_is_told_s() -> None:
+    """Of span `endpoint`: a network of one time, as flow matching's is, but its jump ends where it is asked to."""
+    net = Recorder()
+    jumped = FlowMap(net, "raw", "endpoint").jump(Z, T, S, LABEL)
+    assert net.asked == [(T.tolist(), T.tolist())]
+    torch.testing.assert_close(jumped, Z - (T - S)[:, None] * (Z + T[:, None]))
+
+
+@pytest.mark.parametrize("span", ["any", "dyadic"])
 def test_other_spans_are_asked_elsewhere(span: Span) -> None:
     """Negative control: the others are asked at (t, s)."""
     net = Recorder()

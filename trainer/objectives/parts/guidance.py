@@ -166,6 +166,8 @@ def conditional_velocity(
     was predicted with dropout."""
     if plain is None or networks.still is not None:
         return own_velocity(networks, batch, draws.t, slice(None), batch.condition.label, ask)
+    if draws.jumps == 0:
+        return plain.detach()
     jumps = slice(0, draws.jumps)
     return torch.cat([own_velocity(networks, batch, draws.t, jumps, batch.condition.label, ask), plain.detach()])
 
