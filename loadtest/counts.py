@@ -30,9 +30,9 @@ def within(text: str, seconds: float) -> int:
 def quantile(texts: Sequence[str], sent: int, q: float) -> float | None:
     """The time in seconds that a share `q` of `sent` requests were answered within, by histograms of the good replies.
 
-    Infinite where those that failed reach into it; None if `sent` is too few to have even one request beyond it.
+    Infinite where those that failed reach into it; None if nothing was sent. Of few requests it is the slowest one.
     """
-    if sent * (1 - q) < 1 - 1e-9:
+    if not sent:
         return None
     rank = math.ceil(round(q * sent, 6))
     pairs = [counts(text) for text in texts]

@@ -90,7 +90,7 @@ def throughput_latency(summary: Summary, quantile: str) -> str:
         chart.line(path, css, f"{curve.steps} NFE")
         for level, value in points:
             knee = ", the knee" if level.rate == curve.knee else ""
-            rates = f"{number(level.rate or 0)}/s offered, {level.throughput:.1f}/s answered"
+            rates = f"{number(level.rate or 0)}/s offered, {level.throughput:.1f}/s answered, {level.sent} requests"
             tip = f"{curve.steps} NFE, {rates}: {quantile} "
             chart.mark(
                 level.throughput,

@@ -10,7 +10,7 @@ from importlib.resources import files
 from loadtest.report.charts import all_charts, shared_rates
 from loadtest.report.svg import number
 from loadtest.report.words import answer, cell, limit_words, quality_words, verdict
-from loadtest.sweep.summary import Level, Summary, choose
+from loadtest.sweep.summary import Summary, choose
 
 CAPTIONS = {
     "ladder": "For each deadline the step count to run as traffic grows; beyond the end of a bar none meets it.",
@@ -47,6 +47,7 @@ def page(summary: Summary, deadline: int | None = None) -> str:
         _about(summary),
     ]
     style = _file("style.css") + _file("chart.css")
+    limits = _limits_of_curves(summary)
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
@@ -54,7 +55,7 @@ def page(summary: Summary, deadline: int | None = None) -> str:
         "script-src 'unsafe-inline'; img-src data:\">"
         f"<title>Which NFE should you run? {escape(summary.model)}</title><style>{style}</style></head>"
         f"<body><main>{''.join(body)}</main>"
-        f"<script type='application/json' id='found'>{_points(summary)}</script><script>{_file('page.js')}</script>"
+        f"<script type='application/json' id='found'>{limits}</script><script>{_file('page.js')}</script>"
         "</body></html>\n"
     )
 
@@ -100,22 +101,17 @@ def _form(summary: Summary, deadline: int) -> str:
     )
 
 
-def _points(summary: Summary) -> str:
-    """For the form: each step count's (rate, p99 in ms), an endless one as null."""
-
-    def p99(level: Level) -> float | None:
-        return None if level.p99 is None or math.isinf(level.p99) else round(1000 * level.p99, 3)
-
-    curves = []
-    for curve in summary.curves:
-        idle = [] if curve.idle is None else [(0, p99(curve.idle) or _milliseconds(curve.idle.p90))]
-        loaded = [(level.rate, p99(level)) for level in curve.levels if level.p99 is not None]
-        curves.append({"steps": curve.steps, "quality": curve.quality, "points": [*idle, *loaded]})
+def _limits_of_curves(summary: Summary) -> str:
+    """For the form: each step count's (deadline in ms, highest rate); 0 where no rate meets it."""
+    curves = [
+        {
+            "steps": curve.steps,
+            "quality": curve.quality,
+            "limits": [[round(1000 * limit.deadline, 3), limit.rate or 0] for limit in curve.limits],
+        }
+        for curve in summary.curves
+    ]
     return json.dumps({"curves": curves}, allow_nan=False).replace("<", "\\u003c")
-
-
-def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None or math.isinf(seconds) else round(1000 * seconds, 3)
 
 
 def _invalid(summary: Summary) -> str:
@@ -140,7 +136,8 @@ def _levels(summary: Summary) -> str:
         for level in (*([curve.idle] if curve.idle else []), *curve.levels):
             offered = "idle" if level.rate is None else f"{number(level.rate)}/s"
             well = f"{100 * level.answered / level.sent:.1f} %" if level.sent else ""
-            values = [_ms(value) for value in (level.p50, level.p90, level.p99, level.mean)]
+            quantiles = ((level.p50, 0.5), (level.p90, 0.9), (level.p99, 0.99))
+            values = [*(_ms(value, level.few(q)) for value, q in quantiles), _ms(level.mean)]
             mark = " (knee)" if level.rate is not None and level.rate == curve.knee else ""
             cells = (offered + mark, level.runs, level.sent, well, number(level.throughput), *values)
             rows.append(f"<tr><th scope='row'>{curve.steps}</th>{''.join(f'<td>{one}</td>' for one in cells)}</tr>")
@@ -149,15 +146,17 @@ def _levels(summary: Summary) -> str:
         "aria-label='All rates'><table><thead><tr>"
         + "".join(f"<th scope='col'>{head}</th>" for head in heads)
         + f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div><p class='soft'>Milliseconds, from the "
-        "intended sending. “late” is a quantile that failed or refused requests reach into; “few” one that too few "
-        "requests were sent for.</p></details>"
+        "intended sending. “late” is a quantile that failed or refused requests reach into; ≥ marks the slowest of "
+        "too few requests for it.</p></details>"
     )
 
 
-def _ms(seconds: float | None) -> str:
+def _ms(seconds: float | None, few: bool = False) -> str:
     if seconds is None:
-        return "few"
-    return "late" if math.isinf(seconds) else number(1000 * seconds)
+        return ""
+    if math.isinf(seconds):
+        return "late"
+    return f"{'≥ ' if few else ''}{number(1000 * seconds)}"
 
 
 def _about(summary: Summary) -> str:

@@ -93,7 +93,7 @@ def summary(sweep: Sweep) -> Summary:
         url=sweep.asked.url,
         when=sweep.started,
         machine=_machine(first) if first else "",
-        command=" ".join(sweep.command),
+        command=" ".join(("longjump", *sweep.command)),
         seconds=sweep.seconds,
         complete=sweep.complete,
         share=sweep.asked.share,

@@ -30,7 +30,7 @@ KEEPS_UP = 0.95
 SLOWER = 4.0
 """A median this many times the idle one is overload too, where nothing is refused and the queue only grows."""
 
-LOWEST = 0.05
+LOWEST = 0.2
 """Of the rate that one request at a time makes: below it, a deadline that is still missed is not searched further."""
 
 INVALID_RUNS = 2
@@ -129,8 +129,8 @@ def _between(plan: Plan, one: Border, idle: Point, ceiling: float) -> float | No
     if math.isinf(misses):
         return None
     if one.meets is None:
-        rate = rounded(misses / 2)
-        return rate if rate >= LOWEST / idle.median else None
+        floor = LOWEST / idle.median
+        return rounded(max(misses / 2, floor)) if misses > floor * (1 + plan.resolution) else None
     if misses <= one.meets * (1 + plan.resolution):
         return None
     rate = rounded(math.sqrt(one.meets * misses))

@@ -25,11 +25,15 @@ class Level:
     p50: float | None
     p90: float | None
     p99: float | None
-    """Of all that was sent: infinite where what failed reaches into it. None: too few were sent to say."""
+    """Of all that was sent: infinite where what failed reaches into it, the slowest of few. None: nothing was sent."""
     mean: float | None
     """Of what was answered well."""
     stages: dict[str, float]
     """Mean seconds in each stage, by the server; empty: it did not say."""
+
+    def few(self, q: float) -> bool:
+        """Whether not even one request lies beyond a quantile."""
+        return self.sent * (1 - q) < 1 - 1e-9
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,9 @@ def md1(service: Callable[[int], float], noise: float = 0.05, warm_up: float = 1
 def border_of(sample: Sample, steps: int, deadline: float, share: float = 0.99) -> float:
     """The rate at which `share` of the latencies are within the deadline, from long runs; requests per second."""
     low, high = 0.0, 2000.0
-    for _ in range(14):
+    for _ in range(12):
         rate = (low + high) / 2
-        latencies = sample(steps, rate, 20_000 / rate, random.Random(1))
+        latencies = sample(steps, rate, 8_000 / rate, random.Random(1))
         within = sum(one <= deadline for one in latencies) >= share * len(latencies)
         low, high = (rate, high) if within else (low, rate)
     return low

@@ -29,6 +29,9 @@ ASKED = Asked(
     seed=7,
 )
 
+SHORT = ASKED.model_copy(update={"budget": 45.0})
+"""A sweep that has just begun to climb."""
+
 BASE = Settings(url=ASKED.url, concurrency=1)
 
 

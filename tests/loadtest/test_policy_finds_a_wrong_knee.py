@@ -20,32 +20,41 @@ def service(steps: int) -> float:
 
 QUEUE = md1(service)
 
+TOLERANCE = 0.15
+"""Of the mean error of a sweep's borders, relative."""
+
 
 def point(rate: float, late: int = 0, sent: int = 300, valid: bool = True) -> Point:
     within = (sent - late,) * len(PLAN.deadlines)
     return Point(1, rate, sent, sent, within, 0.006, valid)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_border_of_a_queue_is_found(seed: int) -> None:
+    """Runs of seconds see a few hundred requests each: single borders err, their mean does not."""
     swept = sweep(PLAN, QUEUE, seed)
-    covered = []
+    errors, covered = [], []
     for steps in PLAN.steps:
         for number, deadline in enumerate(PLAN.deadlines):
             if (steps, deadline) == (8, 0.05):
-                continue  # met at fewer than 2 requests per second: seconds at that rate say nothing of a p99
+                continue  # met at fewer than 2 requests per second, which no run of seconds can say
             truth = border_of(QUEUE, steps, deadline)
             found, (low, high) = border(PLAN, number, swept.of(steps)), spread(PLAN, number, swept.of(steps))
             assert found.meets is not None
-            assert found.meets == pytest.approx(truth, rel=0.35)
+            errors.append(math.log(found.meets / truth))
             covered.append((low or 0) <= truth <= (high or math.inf))
+    assert max(map(abs, errors)) < 0.5
+    assert abs(sum(errors) / len(errors)) < TOLERANCE
     assert sum(covered) >= 8, "of 11 intervals of 90 %"
 
 
 def test_a_slower_server_has_another_border() -> None:
-    """Negative control: the tolerance above would notice half the speed."""
-    quick, slow = (border_of(md1(lambda k, f=f: f * service(k)), 1, 0.1) for f in (1, 2))  # type: ignore[misc]
-    assert slow < 0.65 * quick
+    """Negative control: the tolerance above would notice a server that is slower by 30 %."""
+    errors = [
+        math.log(border_of(md1(lambda k: 1.3 * service(k)), steps, deadline) / border_of(QUEUE, steps, deadline))
+        for steps, deadline in ((1, 0.05), (1, 0.2), (4, 0.1))
+    ]
+    assert abs(sum(errors) / len(errors)) > TOLERANCE
 
 
 @pytest.mark.parametrize("budget", [60.0, 200.0, 540.0])

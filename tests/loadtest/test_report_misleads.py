@@ -133,16 +133,22 @@ def test_cut_short_is_said(tmp_path: Path) -> None:
         assert "The sweep was interrupted" in text
 
 
-def test_numbers_in_the_page_are_those_found(found: Summary) -> None:
-    """What the form answers with are the points of the charts: rate by rate the same p99."""
+def test_form_answers_with_what_was_found(found: Summary) -> None:
+    """The form and the table cannot disagree: both go by the limits."""
     embedded = re.search(r"id='found'>(.*?)</script>", page(found))
     assert embedded
     for curve, shown in zip(found.curves, json.loads(embedded[1])["curves"]):
-        p99 = {rate: value for rate, value in shown["points"] if rate}
-        for level in curve.levels:
-            if level.p99 is not None:
-                wanted = None if math.isinf(level.p99) else pytest.approx(1000 * level.p99, abs=0.01)
-                assert p99[level.rate] == wanted
+        assert shown["limits"] == [[1000 * limit.deadline, limit.rate or 0] for limit in curve.limits]
+
+
+def test_few_requests_are_marked(found: Summary) -> None:
+    """A p99 of fewer than 100 requests is their slowest, and says so."""
+    [first, *rest] = found.curves
+    few = replace(first.levels[0], sent=75, answered=75, p99=0.123)
+    text = page(replace(found, curves=(replace(first, levels=(few, *first.levels[1:])), *rest)))
+    assert few.few(0.99)
+    assert "≥ 123" in text
+    assert not replace(few, sent=100).few(0.99)
 
 
 def level(rate: float | None, p99: float | None, throughput: float = 0.0, mean: float = 0.01) -> Level:

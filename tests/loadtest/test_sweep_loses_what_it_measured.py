@@ -12,7 +12,7 @@ from loadtest.settings import Settings
 from loadtest.sweep import command
 from loadtest.sweep.conduct import Aborted
 from loadtest.sweep.result import read_sweep
-from tests.loadtest.sweeps import ASKED, FakeServer
+from tests.loadtest.sweeps import ASKED, SHORT, FakeServer
 
 
 def raising(error: BaseException, at: int) -> Any:
@@ -82,7 +82,7 @@ def test_resumed_sweep_goes_on(tmp_path: Path) -> None:
 
 def test_every_run_has_other_arrivals(tmp_path: Path) -> None:
     server = FakeServer()
-    server.sweep(tmp_path / "sweep.json")
+    server.sweep(tmp_path / "sweep.json", SHORT)
     seeds = [settings.seed for settings in server.asked]
     assert len(set(seeds)) == len(seeds)
 
@@ -111,7 +111,7 @@ class Found:
 
 def test_existing_result_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "sweep.json"
-    FakeServer().sweep(out)
+    FakeServer().sweep(out, SHORT)
     content = out.read_bytes()
     monkeypatch.setattr("loadtest.target.find", lambda _: Found)
     with pytest.raises(ValueError, match="is there already; --resume"):
@@ -131,7 +131,7 @@ def test_resume_of_another_question_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], words: str
 ) -> None:
     out = tmp_path / "sweep.json"
-    FakeServer().sweep(out)
+    FakeServer().sweep(out, SHORT)
     monkeypatch.setattr("loadtest.target.find", lambda _: Found)
     asked = {"--slo": "50,100", "--steps": "1,4"}
     asked.update(dict(zip(arguments[::2], arguments[1::2])))
@@ -172,7 +172,7 @@ def test_arguments_that_make_no_sense_are_refused(wrong: tuple[str, str], capsys
 
 def test_shared_settings_reach_every_run(tmp_path: Path) -> None:
     server = FakeServer()
-    server.sweep(tmp_path / "sweep.json")
+    server.sweep(tmp_path / "sweep.json", SHORT)
     loaded = [settings for settings in server.asked if settings.rate is not None]
     idle = [settings for settings in server.asked if settings.rate is None]
     assert all(settings.arrivals == "poisson" and settings.warmup for settings in loaded)
