@@ -57,8 +57,8 @@ test-slow: $(VENV)/.dev ## the slow tests: whole training runs, minutes each
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 .PHONY: status
-status: $(VENV)/.dev ## walk the whole road with every recipe and write docs/status.md from what came out (minutes)
-	@$(BIN)/python -m tests.road.status
+status: $(VENV)/.dev ## walk the whole road with every method and write docs/status.md from what came out (half an hour; ARGS="cd ct")
+	@$(BIN)/python -m tests.road.status $(ARGS)
 
 .PHONY: methods-table
 methods-table: $(VENV)/.dev ## train every method on data with a known answer and write docs/methods.md; goes on where it was (hours)
@@ -69,7 +69,7 @@ claims: $(VENV)/.dev ## test the post's claims about the methods and write docs/
 	@$(BIN)/python -m tests.methods.page $(ARGS)
 
 .PHONY: train-speed
-train-speed: $(VENV)/.dev ## measure a training step by each derivative backend beside flow matching, and write docs/training.md's table
+train-speed: $(VENV)/.dev ## measure a training step of every method beside flow matching, and write docs/training.md's table
 	@$(BIN)/python -m tests.speed.table $(ARGS)
 
 .PHONY: crosscheck
