@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +16,7 @@ from loadtest.settings import Settings
 from loadtest.sweep import command
 from loadtest.sweep.conduct import Aborted
 from loadtest.sweep.result import read_sweep
+from tests.loadtest.fake_server import fake_server
 from tests.loadtest.sweeps import ASKED, SHORT, FakeServer
 
 
@@ -178,3 +183,27 @@ def test_shared_settings_reach_every_run(tmp_path: Path) -> None:
     assert all(settings.arrivals == "poisson" and settings.warmup for settings in loaded)
     assert [settings.concurrency for settings in idle] == [1, 1]
     assert all(isinstance(settings, Settings) for settings in server.asked)
+
+
+def test_ctrl_c_ends_a_real_sweep_in_good_order(tmp_path: Path) -> None:
+    """A server, clients and signals that are real: the idle run is kept, the one in progress is not."""
+    out = tmp_path / "sweep.json"
+    with fake_server(delay=0.005) as url:
+        arguments = ["loadtest", "sweep", url, "--steps", "1", "--slo", "50", "--out", str(out)]
+        with subprocess.Popen(
+            [sys.executable, "-m", "longjump", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if "(idle)" in line:
+                    break
+            time.sleep(1.5)
+            process.send_signal(signal.SIGINT)
+            said, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "The sweep was interrupted" in said
+    kept = read_sweep(out)
+    assert [run.load.rate for run in kept.runs] == [None]
+    assert kept.found[0].idle is not None
+    assert (kept.found[0].idle.p50 or 0) >= 0.005
+    assert out.with_suffix(".html").exists()
