@@ -25,13 +25,13 @@ Alpha = Annotated[float, Field(ge=0, le=1)]
 
 
 class AlphaFlow(Objective):
-    """Two legs: a share alpha of the way along data, the rest by the network; alpha falls from 1 to MeanFlow's limit.
+    """Two legs, the first along a single pair; its share alpha falls from 1 to MeanFlow's limit, 0.
 
         m = alpha s + (1 - alpha) t
         target = sg(alpha v_g + (1 - alpha) u(z - (t - m) v_g, m, s))
         loss = alpha^(2p - 1) ||u - target||^2 / sg(||u - target||^2 + c)^p, norms being means over dimensions
 
-    (the paper's alpha-Flow loss and algorithm 1, where p = 1.) alpha = 1 is trajectory flow matching, v_g over every
+    (the paper's alpha-Flow loss, where p = 1.) alpha = 1 is trajectory flow matching, v_g over every
     [s, t]; alpha = 0 is MeanFlow, by the derivative and without the factor of alpha; so are the rows with s = t. The
     post's lambda is 1 - alpha. Between the two the target is biased where data is not Gaussian, since v_g, of one
     sample, stands inside u; and at rest on a Gaussian its map has the slope of a chain of Euler steps
@@ -40,7 +40,7 @@ class AlphaFlow(Objective):
     """
 
     span: ClassVar[Span] = "any"
-    reference: ClassVar[str] = "arXiv 2510.20771, alpha-Flow loss and algorithm 1"
+    reference: ClassVar[str] = "arXiv 2510.20771, alpha-Flow loss"
     jvp: ClassVar[bool] = True
     no_average: ClassVar[str | None] = STOP_GRADIENT
 

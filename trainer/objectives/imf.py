@@ -26,7 +26,7 @@ from trainer.objectives.parts.weighting import adaptive
 
 
 class ImprovedMeanFlow(Objective):
-    """Regress V = u + (t - s) du/dt on the velocity of data; du/dt follows the velocity that is predicted.
+    """Regress V = u + (t - s) du/dt on the velocity of single pairs; du/dt follows the predicted one.
 
         V = u + (t - s) sg(du/dt), du/dt along (v_hat, 1, 0)
         loss = A(||V - v_g||^2) [+ A(||v_hat - v_g||^2)], A(x) = x / sg(x + c)^p

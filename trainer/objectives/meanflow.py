@@ -20,7 +20,7 @@ from trainer.objectives.parts.weighting import adaptive
 
 
 class MeanFlow(Objective):
-    """Regress u on its own Eulerian identity, u = v - (t - s) du/dt, with the conditional velocity for v.
+    """Regress u on its own Eulerian identity, u = v - (t - s) du/dt, with v of single pairs.
 
         target = sg(v_g - (t - s) du/dt), du/dt along (v_g, 1, 0)
         loss = ||u - target||^2 / sg(||u - target||^2 + c)^p

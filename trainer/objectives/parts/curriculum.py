@@ -10,7 +10,7 @@ from trainer.objectives.parts.moment import Moment
 
 
 class Curriculum(BaseModel):
-    """From 1 to 0 along a sigmoid between two moments of the run (arXiv 2510.20771, section 4.2; k_s and k_e there).
+    """From 1 to 0 along a sigmoid between two moments of the run (arXiv 2510.20771, k_s and k_e there).
 
         alpha = 1 - sigmoid(gamma (k - (start + end) / 2) / (end - start))
 
