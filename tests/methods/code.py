@@ -16,7 +16,7 @@ SHOWS = ("trainer.card", "trainer.readme", "trainer.track", "trainer.progress", 
 
 
 def code_digest(module: str) -> str:
-    """Of all modules that training `module`'s objective reaches, without comments, docstrings and words of errors."""
+    """Of all modules that training `module`'s objective reaches, without what they only tell people."""
     reached, ahead = set[str](), [*ROOTS, module]
     while ahead:
         name = ahead.pop()
@@ -38,13 +38,18 @@ def _content(name: str) -> str:
     tree = ast.parse(file.read_text("utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-            node.body = [each for each in node.body if not _is_text(each)]
+            node.body = [each for each in node.body if not _is_told(each)]
         elif isinstance(node, ast.Raise):
             node.exc = node.cause = None  # a training that ends in an error has no result
+        elif isinstance(node, ast.Call):
+            node.keywords = [each for each in node.keywords if each.arg != "description"]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 
-def _is_text(node: ast.stmt) -> bool:
+def _is_told(node: ast.stmt) -> bool:
+    """Whether a statement only tells people something: a docstring, or a method's reference."""
+    if isinstance(node, ast.AnnAssign):
+        return isinstance(node.target, ast.Name) and node.target.id == "reference"
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
