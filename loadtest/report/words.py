@@ -63,7 +63,8 @@ def quality_words(summary: Summary) -> str:
 
 def verdict(summary: Summary) -> str:
     """How far the sweep came."""
-    runs = sum(level.runs for curve in summary.curves for level in (curve.idle, *curve.levels) if level)
+    runs = len(summary.invalid)
+    runs += sum(level.runs for curve in summary.curves for level in (curve.idle, *curve.levels) if level)
     ended = "complete" if summary.complete else "ended before every limit was repeated; the runs of each are given"
     when = datetime.fromisoformat(summary.when)
     return f"{runs} runs in {summary.seconds / 60:.1f} minutes, {ended}. {when:%Y-%m-%d %H:%M %Z}, {summary.machine}."
