@@ -6,8 +6,8 @@
 
     curl -X POST 'localhost:8000/generate?steps=1&seed=7' -o a.png
 
-The API is described at /docs. SIGTERM and Ctrl-C drain: what was accepted is answered, then it exits with 0. The
-engine runs in a worker process; if that dies it is started again and its requests run again.
+A page for people is at /, and the API is described at /docs. SIGTERM and Ctrl-C drain: what was accepted is answered,
+then it exits with 0. The engine runs in a worker process; if that dies it is started again and its requests run again.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from server.http.problem import Problem
 from server.http.uploads import Uploads
 from server.http.variations import Variations
 from server.observe.metrics import CONTENT_TYPE, Metrics
-from server.playground.pages import add_pages
+from server.playground.pages import pages
 
 
 def build_app(
@@ -52,17 +52,20 @@ def build_app(
         "/jump": (("POST",), Jump(desk, lines, max_images)),
         "/v1/images/generations": (("POST",), Generations(desk, lines, max_images)),
     }
-    api = _build_api(lines, metrics, max_images, playground)
+    api = _build_api(lines, metrics, max_images)
     endpoints: dict[tuple[str, str], Application] = {}
     for path, (methods, handle) in handles.items():
         endpoint = Endpoint(handle, metrics)
         endpoints |= {(method, path): endpoint for method in methods}
         # For its methods in what answers the others; Starlette passes requests on to an object as they are.
         api.router.routes.append(Route(path, endpoint, methods=list(methods), include_in_schema=False))
+    for path, page in (pages() if playground else {"/": RedirectResponse("/docs")}).items():
+        endpoints["GET", path] = page
+        api.router.routes.append(Route(path, page, methods=["GET"], include_in_schema=False))
     return shortcut(endpoints, api), api
 
 
-def _build_api(lines: Lines, metrics: Metrics, max_images: int, playground: bool) -> FastAPI:
+def _build_api(lines: Lines, metrics: Metrics, max_images: int) -> FastAPI:
     api = FastAPI(title="longjump", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     add_models(api, lines)
     add_inference_protocol(api, lines, version())
@@ -94,14 +97,6 @@ def _build_api(lines: Lines, metrics: Metrics, max_images: int, playground: bool
         for line in lines.lines:
             line.dispatch.hear()
         return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
-
-    if playground:
-        add_pages(api)
-    else:
-
-        @api.get("/", include_in_schema=False)
-        async def home() -> RedirectResponse:
-            return RedirectResponse("/docs")
 
     add_docs(api, lines, max_images)
 

@@ -11,11 +11,9 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from fastapi import FastAPI, Request
-from fastapi.responses import Response
-
 from server.http import reply
-from server.http.problem import Problem
+from server.http.front import Application
+from server.http.plan import Receive, Scope, Send
 
 STATIC = Path(__file__).with_name("static")
 
@@ -40,6 +38,13 @@ POLICY = "; ".join(
 )
 """The pages' Content-Security-Policy."""
 
+_HEADERS = (
+    (b"cache-control", b"no-cache"),
+    (b"content-security-policy", POLICY.encode()),
+    (b"referrer-policy", b"same-origin"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
 
 class File(NamedTuple):
     """A file of `static/` as it is sent."""
@@ -47,47 +52,34 @@ class File(NamedTuple):
     content: bytes
     tag: bytes
     """Its ETag."""
-    media_type: str
+    media_type: bytes
 
 
-def add_pages(api: FastAPI) -> None:
-    """Add the pages and their files to `api`."""
-
-    async def page(request: Request) -> Response:
-        return _send(PAGES[request.url.path], request)
-
-    for path in PAGES:
-        api.add_api_route(path, page, methods=["GET"], include_in_schema=False)
-
-    @api.get("/playground/{name}", include_in_schema=False)
-    async def asset(request: Request, name: str) -> Response:
-        if name not in files() or name.endswith(".html"):
-            raise Problem(404, "not-found", "There is nothing here", f"the playground has no file {name[:100]!r}")
-        return _send(name, request)
+def pages() -> dict[str, Application]:
+    """Path -> what answers a GET of it, past the framework: a page is twenty small files, and they are waited for."""
+    paths = {f"/playground/{path.name}": path.name for path in STATIC.iterdir() if path.suffix != ".html"}
+    return {path: functools.partial(_send, name) for path, name in {**PAGES, **paths}.items()}
 
 
 @functools.cache
-def files() -> dict[str, File]:
-    """The files of `static/` by name, read once: a name that is asked for never becomes a path."""
+def _files() -> dict[str, File]:
+    """The files of `static/` by name, read when the first one is asked for."""
     found = {}
-    for path in sorted(STATIC.iterdir()):
+    for path in STATIC.iterdir():
         content = path.read_bytes()
         tag = f'"{hashlib.blake2b(content, digest_size=16).hexdigest()}"'.encode()
-        found[path.name] = File(content, tag, f"{MEDIA_TYPES[path.suffix]}; charset=utf-8")
+        found[path.name] = File(content, tag, f"{MEDIA_TYPES[path.suffix]}; charset=utf-8".encode())
     return found
 
 
-def _send(name: str, request: Request) -> Response:
+async def _send(name: str, scope: Scope, receive: Receive, send: Send) -> None:
     """A file, or 304 if the browser has it: it asks each time, so that all files are of one version."""
-    file = files()[name]
-    headers = {
-        "content-type": file.media_type,
-        "cache-control": "no-cache",
-        "etag": file.tag.decode(),
-        "content-security-policy": POLICY,
-        "referrer-policy": "same-origin",
-        "x-content-type-options": "nosniff",
-    }
-    if reply.matches(request.headers.get("if-none-match", ""), file.tag):
-        return Response(status_code=304, headers=headers)
-    return Response(file.content, headers=headers)
+    file = _files()[name]
+    asked = b",".join(value for header, value in scope["headers"] if header == b"if-none-match").decode("latin-1")
+    known = reply.matches(asked, file.tag)
+    content = b"" if known else file.content
+    headers = [(b"content-type", file.media_type), (b"etag", file.tag), *_HEADERS]
+    if not known:
+        headers.append((b"content-length", str(len(content)).encode()))
+    await send({"type": "http.response.start", "status": 304 if known else 200, "headers": headers})
+    await send({"type": "http.response.body", "body": content})

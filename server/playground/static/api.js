@@ -4,6 +4,7 @@
 const KEY = "longjump-key";
 const PATIENCE = 8; // times that a refused request is sent again
 const SHORTEST_WAIT = 0.05; // seconds
+const LONGEST_WAIT = 30; // seconds; who is to wait longer is told, and asks again
 
 // In this tab only, and gone with it.
 export const key = {
@@ -131,6 +132,12 @@ export const pause = (seconds, signal) =>
     });
   });
 
+// Seconds after which the server may be asked again; null where it asks for no patience.
+export function patience(error) {
+  if (!(error instanceof Refused) || ![429, 503].includes(error.status)) return null;
+  return Math.max(SHORTEST_WAIT, error.retryAfter ?? 1);
+}
+
 // What `work` gives. Where the server asks for patience (429, 503) it is done again after as long as it says, and
 // `onWait(refused, seconds)` is told before each wait.
 export async function patiently(work, signal, onWait) {
@@ -138,10 +145,26 @@ export async function patiently(work, signal, onWait) {
     try {
       return await work();
     } catch (error) {
-      if (!(error instanceof Refused) || ![429, 503].includes(error.status) || left <= 0) throw error;
-      const seconds = Math.max(SHORTEST_WAIT, error.retryAfter ?? 1);
+      const seconds = patience(error);
+      if (seconds === null || seconds > LONGEST_WAIT || left <= 0) throw error;
       onWait(error, seconds);
       await pause(seconds, signal);
+    }
+  }
+}
+
+let most = Infinity; // images of one request, once the server has said how many it takes
+
+// What `request(n)` gives for `n` images, or for as many as the server takes at once.
+export async function several(n, request) {
+  for (;;) {
+    const asked = Math.min(n, most);
+    try {
+      return await request(asked);
+    } catch (error) {
+      const limit = error.document?.errors?.find(({ field }) => field === "n")?.allowed?.max;
+      if (!Number.isInteger(limit) || limit >= asked) throw error;
+      most = limit;
     }
   }
 }

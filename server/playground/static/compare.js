@@ -2,7 +2,7 @@
 
 import { $, h, milliseconds, plural, save } from "./dom.js";
 import { runner } from "./run.js";
-import { fileName, generate, show } from "./samples.js";
+import { fileName, generate, show, small } from "./samples.js";
 import { extent } from "./scatter.js";
 import { change, isPoints, onChange, state } from "./state.js";
 import { bar, list } from "./timing.js";
@@ -32,13 +32,14 @@ export const compare = runner($("compare"), async (signal, patient) => {
   }
 });
 
-// The quickest picture, without its time: that would be the time of a page that is still loading.
-export async function glance() {
-  if (state.mode !== "compare" || isPoints()) return;
+// The picture that index.html asks for before any of this runs. Without its time: that would be the time of a page that
+// is still loading.
+export function glance() {
+  const early = $("first-picture");
+  if (location.hash || state.mode !== "compare" || isPoints() || !early.naturalWidth) return;
   lay();
-  const [steps] = columns.keys();
-  const sample = await generate({ steps });
-  columns.get(steps).picture.replaceChildren(show(sample));
+  early.classList.toggle("pixels", small());
+  columns.get(state.model.default_steps)?.picture.replaceChildren(early);
 }
 
 export function setUpCompare() {

@@ -66,7 +66,8 @@ export function showModel() {
   $("model").replaceChildren(
     ...state.models.map((one) => h("option", { value: one.id, selected: one === model }, one.id)),
   );
-  $("about").replaceChildren(h("strong", {}, model.id), h("br"), about.filter(Boolean).join(" · "));
+  const said = about.filter((text) => text && text !== "unknown" && text !== "unspecified").join(" · ");
+  $("about").replaceChildren(h("strong", {}, model.id), h("br"), said);
   $("tab-vary").hidden = isPoints();
   showLabels();
   showSteps();

@@ -1,6 +1,6 @@
 // The way from one seed to another.
 
-import { fetched, json, patiently } from "./api.js";
+import { fetched, json, patiently, several } from "./api.js";
 import { $, calm, h, save } from "./dom.js";
 import { sayError, sayWait } from "./messages.js";
 import { runner } from "./run.js";
@@ -18,7 +18,8 @@ export const wayFields = () =>
   fields({ seed_to: state.seedTo, label_to: state.labelTo, n: state.frames, steps: state.steps });
 
 export const interpolate = runner($("interpolate"), async (signal, patient) => {
-  const { document } = await patient(() => json("interpolate", wayFields(), { signal }));
+  const { document } = await patient(() =>
+    several(state.frames, (n) => json("interpolate", { ...wayFields(), n }, { signal })));
   const entries = isPoints() ? document.points.map((points) => ({ points })) : document.images;
   const common = isPoints() ? extent([document.points]) : null;
   frames = entries.map((entry, i) => ({ ...fromJson(document, entry), seed: state.seed, label: `picture ${i + 1} on the way` }));

@@ -8,12 +8,13 @@ import { $ } from "./dom.js";
 import { interpolate, setUpInterpolate } from "./interpolate.js";
 import { setUpKeyboard, showMode } from "./keyboard.js";
 import { setUpLive } from "./live.js";
-import { onReturn, quiet, sayError, sayWait } from "./messages.js";
+import { onReturn, quiet, say, sayError, sayWait } from "./messages.js";
 import { refine, setUpRefine } from "./refine.js";
 import { loadModels, onChange, state } from "./state.js";
 import { forget, setUpVary, showStrength, vary } from "./vary.js";
 import { setUpWall } from "./wall.js";
 
+const AGAIN = 0.5; // seconds between two looks for the models of a server that is starting
 const SETTLED = 120; // ms without another change, before the server is asked
 
 const runs = { compare, refine, vary, interpolate }; // the wall waits for its button
@@ -47,7 +48,11 @@ function forgetAll() {
 
 async function begin() {
   try {
-    while (!(await loadModels())) await pause(0.5);
+    while (!(await loadModels())) {
+      setUpLive(begin);
+      say("wait", "The server is starting: no model is ready yet.");
+      await pause(AGAIN);
+    }
   } catch (error) {
     if (error instanceof Refused && error.status === 503) {
       sayWait(error, error.retryAfter ?? 1);
@@ -64,7 +69,7 @@ async function begin() {
   } else {
     ready = true;
     setUp();
-    await glance().catch(() => {}); // what is wrong shows again with the pictures that are measured
+    glance();
     await setUpLive(begin);
   }
   return run();

@@ -1,10 +1,11 @@
 // What the model makes, ready to be shown: a picture, or points.
 
-import { bytes, fetched, json } from "./api.js";
+import { bytes, fetched, json, several } from "./api.js";
 import { h } from "./dom.js";
 import * as scatter from "./scatter.js";
 import { fields, isPoints, state } from "./state.js";
 
+const SMALL = 96; // pixels
 const POINTS = 256;
 const POINTS_AT_ONCE = 64; // the server's own bound is this, if its operator set no other
 
@@ -12,19 +13,24 @@ const POINTS_AT_ONCE = 64; // the server's own bound is this, if its operator se
 export async function generate(more, signal) {
   const asked = fields(more);
   if (!isPoints()) {
-    const { blob, headers, timing } = await fetched("generate", asked, { signal, fresh: true });
-    const label = decodeURIComponent(headers.get("longjump-label-name") ?? "");
-    return { blob, timing, label, seed: asked.seed, steps: asked.steps };
+    return asMade(await fetched("generate", asked, { signal, fresh: true }), asked);
   }
   const points = [];
   let first = null;
-  for (let done = 0; done < POINTS; done += POINTS_AT_ONCE) {
-    const part = { ...asked, n: POINTS_AT_ONCE, seed: asked.seed + BigInt(done) };
-    const { document, timing } = await json("generate", part, { signal, fresh: true });
+  while (points.length < POINTS) {
+    const seed = asked.seed + BigInt(points.length);
+    const part = (n) => json("generate", { ...asked, n, seed }, { signal, fresh: true });
+    const { document, timing } = await several(POINTS_AT_ONCE, part);
     points.push(...document.points);
     first ??= timing;
   }
   return { points, timing: first, label: "", seed: asked.seed, steps: asked.steps };
+}
+
+// A picture as `fetched` has it.
+function asMade({ blob, headers, timing }, { seed }) {
+  const label = decodeURIComponent(headers.get("longjump-label-name") ?? "");
+  return { blob, timing, label, seed, steps: Number(headers.get("longjump-steps")) };
 }
 
 // A picture or points that came in JSON: `entry` is one of its images.
@@ -55,10 +61,12 @@ export function image(blob, alt) {
   const url = URL.createObjectURL(blob);
   const element = h("img", { src: url, alt, class: "made" });
   held.set(element, url);
-  const shape = state.model?.image_shape;
-  if (shape && shape[0] <= 96) element.classList.add("pixels");
+  element.classList.toggle("pixels", small());
   return element;
 }
+
+// Whether pictures are so small that they are shown by their pixels.
+export const small = () => (state.model?.image_shape?.[0] ?? SMALL + 1) <= SMALL;
 
 // Points that are drawn once the element stands in the page.
 export function plot(points, extent, alt, options) {

@@ -9,7 +9,7 @@ export function extent(sets) {
   return [-Math.max(reach, 1e-6), Math.max(reach, 1e-6)];
 }
 
-// Draw onto a canvas, sized to where it stands. `path` joins the points by a line and numbers its ends.
+// Draw onto a canvas, sized to where it stands, in its `color`, with axes in its `border-color`. `path` joins the points by a line and numbers its ends.
 export function draw(canvas, points, [low, high], { path = false } = {}) {
   const size = Math.max(1, Math.round(canvas.clientWidth || 240));
   const scale = window.devicePixelRatio || 1;
@@ -19,14 +19,14 @@ export function draw(canvas, points, [low, high], { path = false } = {}) {
   const style = getComputedStyle(canvas);
   const inner = size * (1 - 2 * MARGIN);
   const place = (value) => size * MARGIN + (inner * (value - low)) / (high - low);
-  context.strokeStyle = style.getPropertyValue("--line");
+  context.strokeStyle = style.borderTopColor;
   context.beginPath();
   context.moveTo(place(0), 0);
   context.lineTo(place(0), size);
   context.moveTo(0, size - place(0));
   context.lineTo(size, size - place(0));
   context.stroke();
-  context.fillStyle = context.strokeStyle = style.getPropertyValue("--accent");
+  context.fillStyle = context.strokeStyle = style.color;
   if (points.length && points[0].length === 1) {
     bars(context, points, [low, high], size, inner);
     return;

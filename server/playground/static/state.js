@@ -1,6 +1,6 @@
 // What is chosen, kept in the address, so that a link shows somebody else the same.
 
-import { key, json } from "./api.js";
+import { json, key } from "./api.js";
 
 const SEED_BOUND = 2n ** 63n;
 const DRAWN_SEED_BOUND = 2 ** 32; // seeds that are drawn stay short enough to read out
@@ -14,7 +14,7 @@ export const state = {
   mode: "compare",
   label: null, // null: each picture draws one from its seed
   labelTo: null,
-  seed: 7n,
+  seed: 7n, // as in index.html
   seedTo: 8n,
   steps: 1,
   refineSteps: 1, // of their own, because one step has nothing to refine
@@ -50,8 +50,8 @@ export const drawSeed = () => BigInt(Math.floor(Math.random() * DRAWN_SEED_BOUND
 export const shifted = (seed, by) => ((seed + BigInt(by)) % SEED_BOUND + SEED_BOUND) % SEED_BOUND;
 
 // The models that are served; the one of the address is chosen if it is there, else the first.
-export async function loadModels(signal) {
-  const { document } = await json("v1/models", {}, { signal });
+export async function loadModels() {
+  const { document } = await json("v1/models");
   const wanted = state.model?.id ?? read().get("model");
   const models = document.data;
   state.models = models;

@@ -1,4 +1,5 @@
-// Not a module, so that it runs before anything is painted: a page must not flash in the other theme.
+// Not a module, so that it runs before anything is painted: a page must not flash in the other theme, nor show what its
+// link is not about.
 "use strict";
 
 {
@@ -25,6 +26,7 @@
   };
 
   show();
+  if (location.hash.length > 1) root.dataset.linked = "";
   document.addEventListener("DOMContentLoaded", () => {
     show();
     document.getElementById("theme")?.addEventListener("click", () => {

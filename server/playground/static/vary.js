@@ -1,6 +1,6 @@
 // Pictures like one that was uploaded, or that was made here.
 
-import { json } from "./api.js";
+import { json, several } from "./api.js";
 import { current } from "./compare.js";
 import { $, h, save } from "./dom.js";
 import { say } from "./messages.js";
@@ -17,9 +17,9 @@ export const sourceName = () => source?.name ?? "picture.png";
 export const vary = runner($("vary"), async (signal, patient) => {
   if (!source) take(await made(signal, patient));
   // No class means no class here: one that is drawn would pull the picture away from what it shows.
-  const asked = fields({ steps: state.steps, strength: state.strength, n: VARIATIONS });
-  const headers = { "content-type": source.blob.type };
-  const { document } = await patient(() => json("variations", asked, { signal, body: source.blob, headers }));
+  const asked = fields({ steps: state.steps, strength: state.strength });
+  const options = { signal, body: source.blob, headers: { "content-type": source.blob.type } };
+  const { document } = await patient(() => several(VARIATIONS, (n) => json("variations", { ...asked, n }, options)));
   const tiles = document.images.map((entry, i) => {
     const sample = { ...fromJson(document, entry), label: entry.label_name, seed: state.seed + BigInt(i) };
     const name = `Go on from variation ${i + 1}`;

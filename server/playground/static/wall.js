@@ -1,6 +1,6 @@
 // One-step pictures, as fast as the server makes them.
 
-import { bytes, json, pause, Refused } from "./api.js";
+import { bytes, json, patience, pause, several } from "./api.js";
 import { $, plural } from "./dom.js";
 import { sayError, quiet } from "./messages.js";
 import { draw, extent } from "./scatter.js";
@@ -12,6 +12,7 @@ const MOST_AT_ONCE = 16; // pictures of one request
 const TILE = 40; // CSS pixels, about
 const MOST_TILES = 400;
 const POINTS = 4096;
+const POINTS_AT_ONCE = 64;
 
 const canvas = $("wall-canvas");
 const context = canvas.getContext("2d");
@@ -59,7 +60,7 @@ export async function run() {
   lay();
   showRunning();
   const work = { asked: 0, made: 0, refused: 0, until: 0, start: performance.now(), goal: grid.count };
-  atOnce = await ticks(mine.signal);
+  atOnce = isPoints() ? POINTS_AT_ONCE : await ticks(mine.signal);
   try {
     await Promise.all(Array.from({ length: IN_FLIGHT }, () => fill(work, mine.signal)));
     quiet();
@@ -93,43 +94,34 @@ async function fill(work, signal) {
     if (work.asked >= work.goal && !on) return;
     const first = work.asked;
     const n = on ? atOnce : Math.min(atOnce, work.goal - first);
-    const seed = shifted(next, 0);
+    const seed = next;
     work.asked += n;
     next = shifted(next, n);
-    const document = await patient(work, signal, n, seed);
-    if (document === null) continue;
-    await place(document, first, seed, signal);
-    work.made += n;
-    $("wall-figures").textContent = figures(work);
+    for (let done = 0; done < n && !signal.aborted; ) {
+      const document = await patient(work, signal, n - done, shifted(seed, done));
+      const made = (document.points ?? document.images).length;
+      await place(document, first + done, shifted(seed, done), signal);
+      done += made;
+      work.made += made;
+      $("wall-figures").textContent = figures(work);
+    }
   }
 }
 
-// The pictures, after as much waiting as the server asks for; null if it takes fewer at once.
+// The reply to one request, after as much waiting as the server asks for.
 async function patient(work, signal, n, seed) {
   for (;;) {
     const wait = (work.until - performance.now()) / 1000;
     if (wait > 0) await pause(wait, signal);
     try {
       // A batch request yields to those of people. Uncached, because the wall is to show how fast they are made.
-      const asked = { ...fields({ steps: fewest() }), n, seed, priority: "batch" };
-      const { document } = await json("generate", asked, { signal, fresh: true });
-      if (work.waiting) {
-        work.waiting = false;
-        $("wall-note").textContent = "\u00a0";
-      }
+      const asked = { ...fields({ steps: fewest() }), seed, priority: "batch" };
+      const { document } = await several(n, (few) => json("generate", { ...asked, n: few }, { signal, fresh: true }));
       return document;
     } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      const most = error.document.errors?.find(({ field }) => field === "n")?.allowed?.max;
-      if (error.status === 422 && most >= 1 && most < n) {
-        atOnce = most;
-        work.asked -= n;
-        return null;
-      }
-      if (![429, 503].includes(error.status)) throw error;
+      const seconds = patience(error);
+      if (seconds === null) throw error;
       work.refused++;
-      work.waiting = true;
-      const seconds = Math.max(0.05, error.retryAfter ?? 1);
       work.until = Math.max(work.until, performance.now() + 1000 * seconds);
       $("wall-note").textContent = `The server turned ${plural(work.refused, "request")} away and is given the time it asks for: ${error.message}.`;
     }

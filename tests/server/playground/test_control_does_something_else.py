@@ -70,14 +70,14 @@ def test_seed_is_another(window: Window) -> None:
     expect(window["#seed"]).not_to_have_value("9223372036854775807")
 
 
-@pytest.mark.parametrize("text", ["", "x", "-1", "1.5", "9223372036854775808"])
-def test_senseless_seed_is_sent(window: Window, text: str) -> None:
+def test_senseless_seed_is_sent(window: Window) -> None:
     before = len(window.asked("/generate"))
-    window["#seed"].fill(text)
-    expect(window["#seed-wrong"]).to_contain_text("whole number")
-    window["#seed"].blur()
-    expect(window["#seed"]).to_have_value("7")
-    expect(window["#seed-wrong"]).to_be_empty()
+    for text in ("", "x", "-1", "1.5", "9223372036854775808"):
+        window["#seed"].fill(text)
+        expect(window["#seed-wrong"]).to_contain_text("whole number")
+        window["#seed"].blur()
+        expect(window["#seed"]).to_have_value("7")
+        expect(window["#seed-wrong"]).to_be_empty()
     assert len(window.asked("/generate")) == before
 
 
@@ -109,8 +109,7 @@ def test_thumbnails_are_made_again(window: Window) -> None:
     window.page.reload()
     expect(window[".tile img"]).to_have_count(3)
     window.settled("compare")
-    glance, compared = 1, 1 + 2 + 4
-    assert window.server.metric("longjump_row_steps_total") - made == glance + compared
+    assert window.server.metric("longjump_row_steps_total") - made == 1 + 2 + 4  # what is compared is always measured
 
 
 def test_chosen_steps_are_not_used(window: Window) -> None:

@@ -1,0 +1,101 @@
+"""A model of points: scatter plots in place of pictures, from the same controls."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from ..conftest import Server, Start
+from .conftest import Open, Window
+
+
+@pytest.fixture(scope="module")
+def server(start_shared: Start, points: Path) -> Server:
+    return start_shared(points)
+
+
+@pytest.fixture
+def window(open_window: Open, server: Server) -> Window:
+    window = open_window(server)
+    window.open()
+    return window
+
+
+INKED = """(canvas) => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    let count = 0;
+    for (let i = 3; i < data.length; i += 4) count += data[i] > 100;
+    return count;
+}"""
+"""Pixels that something was drawn on."""
+
+BLUE = """(canvas) => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    let count = 0;
+    for (let i = 0; i < data.length; i += 4) count += data[i + 3] > 100 && data[i + 2] > data[i] + 40;
+    return count;
+}"""
+"""Those of the page's colour: a canvas takes a colour that it does not know for black."""
+
+
+def test_points_are_pictures(window: Window) -> None:
+    expect(window["#columns canvas"]).to_have_count(2)
+    expect(window["#columns img"]).to_have_count(0)
+    expect(window["#label-field"]).to_be_hidden()
+    expect(window["#tab-vary"]).to_be_hidden()
+    expect(window["#compare-save"]).to_be_hidden()
+    expect(window["#about"]).to_contain_text("2 coordinates")
+    for canvas in window["#columns canvas"].all():
+        assert canvas.evaluate(INKED) > 500
+        assert canvas.evaluate(BLUE) > 200
+    window.allow("willReadFrequently")  # it is this test that reads
+    asked = [fields for fields in window.asked("/generate") if "n" in fields]
+    assert [(fields["steps"], fields["seed"]) for fields in asked] == [
+        (steps, str(7 + 64 * part)) for steps in ("2", "4") for part in range(4)
+    ]
+
+
+def test_path_of_a_point(window: Window) -> None:
+    window["#tab-refine"].click()
+    expect(window["#refine-trail canvas"]).to_have_count(4)
+    expect(window["#refine-big canvas"]).to_have_attribute("aria-label", re.compile("seed 7, 4 steps"))
+    window["#tab-interpolate"].click()
+    expect(window["#path-grid canvas"]).to_have_count(8)
+    expect(window["#path-save"]).to_be_hidden()
+
+
+def test_cloud_is_empty(window: Window) -> None:
+    window["#tab-wall"].click()
+    window["#wall-run"].click()
+    expect(window["#wall-run"]).to_have_text("Fill it again")
+    expect(window["#wall-figures"]).to_contain_text("4096 points")
+    assert window["#wall-canvas"].evaluate(INKED) > 2000
+
+
+def test_call_gives_no_points(window: Window, tmp_path: Path) -> None:
+    text = window["#call"].text_content() or ""
+    subprocess.run(
+        ["bash", "-c", text], cwd=tmp_path, env=dict(os.environ), check=True, timeout=60, capture_output=True
+    )
+    for steps in (2, 4):
+        document = json.loads((tmp_path / f"picture-7-{steps}.json").read_text())
+        assert document["steps"] == steps
+        assert len(document["points"]) == 64
+
+
+def test_link_to_variations_of_points(open_window: Open, server: Server) -> None:
+    window = open_window(server)
+    window.open("#mode=vary")
+    expect(window["#compare"]).to_be_visible()
+    window.page.keyboard.press("3")
+    expect(window["#compare"]).to_be_visible()
+    window["#tab-compare"].focus()
+    window.page.keyboard.press("ArrowRight")
+    window.page.keyboard.press("ArrowRight")
+    expect(window["#interpolate"]).to_be_visible()
