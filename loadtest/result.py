@@ -98,7 +98,9 @@ class Lateness(Part):
 
     times: Distribution
     allowed: float
-    """What the p99 of `times` may be, in seconds."""
+    """What `moved` may be; or, if that is None, how late 1 % of the requests may be."""
+    moved: float | None = None
+    """By how much it moved the quantile of latency that it moved most. None: `Settings.max_lateness` was given."""
     valid: bool
     why: str
     """If it is not valid, for the person. Otherwise empty."""

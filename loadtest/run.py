@@ -135,7 +135,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-lateness",
         type=arguments.milliseconds,
         metavar="MS",
-        help="the client's p99 that is still valid (default: 5 %% of the p99 latency, at least 1 ms)",
+        help="how late 1 %% of the requests may be sent (default: so that no figure moves by 5 %% or 1 ms)",
     )
     window.add_argument(
         "--verify",

@@ -55,7 +55,7 @@ class Settings:
     timeout: float = 30.0
     """From the sending; then the request has failed."""
     max_lateness: float | None = None
-    """What the client's p99 may be. None: `summary.LATE_SHARE` of the p99 latency, at least `summary.LATE_FLOOR`."""
+    """That 1 % of the requests may exceed. None: lateness may move no figure by more than 5 % or 1 ms."""
     connections: int = 2048
     """The most that are open at once, over all processes."""
     processes: int = 1

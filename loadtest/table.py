@@ -42,7 +42,7 @@ def _latencies(run: Run) -> str:
     slo = run.goodput.slo if run.goodput else None
     heads = ["steps", "sent", "good", *(name for name, _ in _QUANTILES), "max"]
     if slo is not None:
-        heads.append(f"within {_milliseconds(slo)} ms")
+        heads.append(f"within {1000 * slo:g} ms")
     rows = [
         [*_latency_row(one), *([] if slo is None else [_share(one.within_slo or 0, one.sent)])] for one in run.steps
     ]
@@ -96,13 +96,14 @@ def _facts(run: Run) -> str:
         ("rate", f"{rates}; {window.in_flight_start} in flight at the begin, {window.in_flight_end} at the end")
     )
     if run.goodput is not None:
-        within, share = _milliseconds(run.goodput.slo), 100 * run.goodput.share
-        facts.append(("goodput", f"{run.goodput.per_second:.4g}/s within {within} ms, {share:.4g} % of all"))
+        per_second, share = run.goodput.per_second, 100 * run.goodput.share
+        within = f"{1000 * run.goodput.slo:g} ms"
+        facts.append(("goodput", f"{per_second:.4g}/s within {within}, {share:.4g} % of all requests"))
     if run.load.loop == "open":
         late = lateness.times
         kept = f"late by {_milliseconds(late.p50)} ms at the median, {_milliseconds(late.p99)} ms at p99"
-        verdict = "the schedule was kept" if lateness.valid else "NOT VALID"
-        facts.append(("client", f"{kept} (allowed: {_milliseconds(lateness.allowed)} ms): {verdict}"))
+        moved = "" if lateness.moved is None else f", which moves no figure by more than {1000 * lateness.moved:.2g} ms"
+        facts.append(("client", kept + moved if lateness.valid else f"{kept}: NOT VALID"))
     elif not lateness.valid:
         facts.append(("client", "NOT VALID"))
     said = {
@@ -116,7 +117,8 @@ def _facts(run: Run) -> str:
     facts.append(("replies", f"{checks.checked:,} checked, {checks.decoded:,} of them decoded{wrong}; {said}"))
     facts += [("", text) for text in checks.examples]
     if not lateness.valid:
-        facts.append(("invalid", lateness.why))
+        advice = "offer less, add --processes, or run the client on a machine of its own"
+        facts.append(("invalid", f"{lateness.why}; {advice}"))
     if run.aborted:
         facts.append(("aborted", run.aborted))
     facts += [("note", text) for text in run.warnings]

@@ -88,9 +88,9 @@ class Line:
             self._socket = context.wrap_socket(plain, server_hostname=parts.hostname) if context else plain
         except OSError as error:
             reason = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
-            raise OSError(
-                f"nothing can be asked at {url}: {reason}; `longjump serve --port {port}` would start a server"
-            ) from None
+            here = parts.hostname in ("127.0.0.1", "localhost", "::1")
+            hint = f"; `longjump serve --port {port}` would start a server" if here else ""
+            raise OSError(f"nothing can be asked at {url}: {reason}{hint}") from None
         self._socket.settimeout(timeout)
 
     def ask(self, data: bytes) -> Heard:
