@@ -44,7 +44,9 @@ class EasyConsistencyTuning(Objective):
 
     method: Literal["ect"] = "ect"
     sampler: Sampler = RENOISE
-    flow_matching_steps: NonNegativeInt = Field(1000, description="first steps, where no checkpoint is given to tune")
+    flow_matching_steps: NonNegativeInt = Field(
+        1000, description="first steps, where no checkpoint is given to tune; half of the run at most"
+    )
     t: LogitNormal = Field(LogitNormal(mean=-1.1, std=2.0), description="log-normal law of sigma")
     sigma_max: PositiveFloat = 80.0
     q: float = Field(2.0, gt=1, description="by which factor a stage brings m closer to t")
@@ -62,8 +64,9 @@ class EasyConsistencyTuning(Objective):
 
     def stage(self, moment: Moment) -> int | None:
         """Which of the stages a step is in, from 0; None in flow matching."""
-        done, steps = moment.step - 1 - self.flow_matching_steps, moment.steps - self.flow_matching_steps
-        return None if done < 0 else min(self.stages * done // steps, self.stages - 1)
+        first = min(self.flow_matching_steps, moment.steps // 2)  # a short run shall reach its second phase
+        done = moment.step - 1 - first
+        return None if done < 0 else self.stages * done // (moment.steps - first)
 
     def lower(self, t: Tensor, stage: int) -> Tensor:
         """m of a time, [B]."""

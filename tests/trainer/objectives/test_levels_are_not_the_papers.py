@@ -133,6 +133,8 @@ def test_stages_are_uneven() -> None:
     objective = EasyConsistencyTuning(flow_matching_steps=20, stages=4)
     stages = [objective.stage(Moment(step, 100)) for step in range(1, 101)]
     assert stages == [None] * 20 + [0] * 20 + [1] * 20 + [2] * 20 + [3] * 20
+    short = [objective.stage(Moment(step, 9)) for step in range(1, 10)]
+    assert short == [None] * 4 + [0, 0, 1, 2, 3]
 
 
 def test_times_of_ect_leave_their_law() -> None:
