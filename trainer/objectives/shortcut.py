@@ -140,7 +140,7 @@ class Shortcut(Objective):
         if not rows:
             return ask
 
-        def mixed(z: Tensor, t: Tensor, s: Tensor, label: Tensor, *more: Tensor) -> Tensor:
+        def mixed(z: Tensor, t: Tensor, s: Tensor, label: Tensor, *more: Tensor | None) -> Tensor:
             velocity, first = ask(z, t, s, label, *more), slice(0, rows)
             null = torch.full_like(label[first], null_label)
             without = ask(z[first], t[first], s[first], null, *(None if x is None else x[first] for x in more))
