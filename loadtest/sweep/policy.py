@@ -125,7 +125,8 @@ def _climb(plan: Plan, points: Sequence[Point], idle: Point) -> float | None:
 
 def _between(plan: Plan, one: Border, idle: Point, ceiling: float) -> float | None:
     """A rate that would narrow the bracket; None: it is narrow enough, or has no end to search towards."""
-    misses = ceiling if one.misses is None else one.misses
+    # Below the lowest rate that is missed, too, the client may fail; the same run again would not help.
+    misses = min(ceiling, math.inf if one.misses is None else one.misses)
     if math.isinf(misses):
         return None
     if one.meets is None:

@@ -152,6 +152,17 @@ def test_server_without_a_limit_ends_at_the_clients() -> None:
     assert swept.complete
 
 
+def test_rate_that_the_client_never_keeps_is_not_tried_for_ever() -> None:
+    """A client that stumbles at some rates only: they get two runs each, and the sweep ends."""
+    plan = Plan((1,), (0.1,), budget=5000)
+    swept = sweep(plan, QUEUE, valid=lambda probe: not probe.rate or not 120 < probe.rate < 160)
+    late = [point.rate for point in swept.points if not point.valid]
+    assert late
+    assert max(late.count(rate) for rate in late) <= 2
+    assert swept.complete
+    assert len(swept.points) < 30
+
+
 def test_dead_server_is_not_asked_for_ever() -> None:
     swept = sweep(PLAN, lambda *_: [math.inf] * 10)
     assert [probe.phase for probe in swept.probes] == ["idle"] * 4
