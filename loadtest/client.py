@@ -108,7 +108,7 @@ class Client:
         self._drained.clear()
         if len(self._flights) >= self._limit:
             self._waiting.append((data, done))
-            self.fault = f"all {self._limit} connections were in use at once (--connections allows more)"
+            self.fault = f"all connections ({self._limit}) were in use at once, and --connections allows no more"
         else:
             self._begin(data, done)
 

@@ -79,8 +79,10 @@ def summarise(
     ended = in_window & (rows.status != 0)
     ok = ended & (rows.status == 200)
     kinds = harvests[0].kinds
-    steps_of = np.array([list(dict.fromkeys(one.steps for one in kinds)).index(kind.steps) for kind in kinds])
-    names: list[Steps] = list(dict.fromkeys(kind.steps for kind in kinds))
+    names: list[Steps] = sorted(
+        {kind.steps for kind in kinds}, key=lambda steps: math.inf if steps == "auto" else steps
+    )
+    steps_of = np.array([names.index(kind.steps) for kind in kinds])
     which = steps_of[rows.kind] if len(rows.kind) else np.zeros(0, np.int64)
     groups = [
         Group(steps=steps, status=status_name(int(code)), latency=describe(rows.latency[here & (rows.status == code)]))
@@ -162,7 +164,7 @@ def _step_count(steps: Steps, rows: Table, here: Mask, ok: Mask, seconds: float,
 
 
 def _lateness(settings: Settings, rows: Table, here: Mask, groups: Sequence[Mask], unsent: int) -> Lateness:
-    """`here`: the requests of the window. `groups`: of those, the ones whose latencies are shown together."""
+    """`here`: the requests of the window. `groups`: of those, the ones whose latencies are shown together; all last."""
     late = np.maximum((rows.begun - rows.intended)[here & np.isfinite(rows.begun)], 0.0)
     moved: float | None
     moved, allowed = _moved(rows, groups)
@@ -177,8 +179,8 @@ def _lateness(settings: Settings, rows: Table, here: Mask, groups: Sequence[Mask
             )
     elif moved > allowed:
         why.append(
-            f"the client sent so late that a figure is {1000 * moved:.3g} ms longer for it, "
-            f"where {1000 * allowed:.3g} ms is allowed"
+            f"the client sent so late that a figure is {1000 * moved:,.1f} ms longer for it, "
+            f"where {1000 * allowed:,.1f} ms is allowed"
         )
     return Lateness(times=describe(late), allowed=allowed, moved=moved, valid=not why, why="; ".join(why))
 
@@ -189,10 +191,12 @@ def _moved(rows: Table, groups: Sequence[Mask]) -> tuple[float, float]:
     Latency from the intended sending, less that from the actual one, each at the same quantile.
     """
     found = [(0.0, LATE_FLOOR)]
-    for group in groups:
+    for i, group in enumerate(groups):
         latency, service = rows.latency[group], (rows.done - rows.begun)[group]
         for quantile in (0.5, 0.9, 0.99):
-            if enough(latency.size, quantile) or (quantile == 0.5 and latency.size):
+            # Of a run that is too short for any quantile, the median of all says whether the client was there at all.
+            last = i == len(groups) - 1 and quantile == 0.5 and latency.size > 0
+            if last or enough(latency.size, quantile):
                 whole = float(np.quantile(latency, quantile))
                 found.append((whole - float(np.quantile(service, quantile)), max(LATE_FLOOR, LATE_SHARE * whole)))
     return max(found, key=lambda one: one[0] / one[1])

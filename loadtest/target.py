@@ -61,7 +61,7 @@ class Target:
         alone = settings.fields.get("n", "1") == "1" or settings.route == "openai"
         if not (isinstance(shape, list) and alone and format):
             return expected
-        if format == "json":
+        if model.get("kind") != "image":
             return replace(expected, shape=(1, *shape))
         if format == "npy":
             return replace(expected, shape=tuple(shape))
