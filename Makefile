@@ -56,6 +56,10 @@ test: lint ## everything CI runs: ruff, mypy, and the tests but the slow ones (A
 test-slow: $(VENV)/.dev ## the slow tests: whole training runs, minutes each
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
+.PHONY: test-bundles
+test-bundles: $(VENV)/.dev ## train the small picture bundles that the server's tests serve again (tests/server/bundles, a minute)
+	@SOURCE_DATE_EPOCH=1795478400 $(BIN)/python -m tests.server.bundles.build
+
 .PHONY: status
 status: $(VENV)/.dev ## walk the whole road with every method and write docs/status.md from what came out (half an hour; ARGS="cd ct")
 	@$(BIN)/python -m tests.road.status $(ARGS)

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from models.build import MLPArchitecture, build
+from tests.trainer.processes.cases import case, three_steps, whole
 from trainer.data.dataset import open_dataset
 from trainer.loop import train
+from trainer.objectives import methods
 from trainer.objectives.meanflow import MeanFlow
 from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.objective import Draws
@@ -125,3 +127,19 @@ def test_objective_that_looks_at_content_ends_the_run(parts) -> None:
     loss.objective = looks
     loss(batch, draws, Moment(1, 1))
     assert loss.flops(batch, draws, Moment(1, 1)) is None
+
+
+@pytest.mark.parametrize("method", [name for name, objective in methods().items() if objective.jvp])
+def test_recipe_takes_a_derivative_under_autocast(points: Path, method: str) -> None:
+    """It is refused where it happens, and no recipe gets there: each method, with each way to take it, in bf16."""
+    for backend in ("joint", "forward", "difference", "one-sided"):
+        recipe = case("mlp", {**whole(method), "derivative": {"backend": backend}}, run={"precision": "bf16"})
+        found = three_steps(recipe, points)
+        assert all(torch.isfinite(value).all() for value in found.values())
+
+
+def test_derivative_under_autocast_is_taken(parts) -> None:
+    """Negative control: the refusal that the recipes above would have met."""
+    loss, batch, draws = parts("fp32")
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(RuntimeError, match="autocast"):
+        loss(batch, draws, Moment(1, 1))

@@ -260,3 +260,39 @@ def test_own_file_is_refused(tmp_path: Path) -> None:
 def test_typo_is_hidden_by_what_it_leaves_missing() -> None:
     with pytest.raises(ValueError, match=r"^mine: run\.stepps: no such key; did you mean run\.steps\?; kind: required"):
         parse_recipe({"run": {"stepps": 3}}, "mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "message"),
+    [
+        ("points/shortcut", "run.sample_steps=[1, 3]", "run.sample_steps has 3, which shortcut cannot do: "),
+        ("points/shortcut", "run.sample_steps=[256]", "run.sample_steps has 256, which shortcut cannot do: "),
+        (
+            "points/shortcut",
+            "objective.sampler={kind: renoise, times: {2: [0.3]}}",
+            "has 2, which shortcut cannot do: ",
+        ),
+        ("points/ct", "objective.sampler={kind: flow}", "run.sample_steps has 2, which ct cannot do: step 1 of 2"),
+        ("points/scd", "objective.sampler={kind: gamma, gamma: 0.5}", "has 2, which scd cannot do: step 1 of 2"),
+        ("points/cd", "objective.sampler={kind: renoise, times: {2: [0.999]}}", "knows no time between t_max=0.987"),
+        (
+            "points/cd",
+            "objective.sampler={kind: renoise, times: {4: [0.5, 0.2]}}",
+            "4 steps have 3 times between 1 and 0",
+        ),
+        ("points/cd", "objective.sampler={kind: renoise, times: {4: [0.5, 0.2, 0.3]}}", "re-noising times must fall"),
+        ("points/ctm", "objective.sampler={kind: gamma, gamma: 1.5}", "objective.sampler.gamma"),
+        ("points/meanflow", "objective.sampler={kind: ddim}", "objective.sampler.kind: 'ddim' is not one of"),
+    ],
+)
+def test_grid_beyond_the_span_is_taken(name: str, override: str, message: str) -> None:
+    said = refusal(override, name=name)
+    assert said.startswith(f"{name}: ")
+    assert message in said
+
+
+def test_grid_within_the_span_is_refused() -> None:
+    """Negative control."""
+    assert load_recipe("points/shortcut", ["run.sample_steps=[1, 2, 64, 128]"])
+    assert load_recipe("points/ctm", ["objective.sampler={kind: gamma, gamma: 0.5, times: {2: [0.4]}}"])
+    assert load_recipe("points/ct", ["run.sample_steps=[1, 3, 5]"])
