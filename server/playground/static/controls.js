@@ -1,7 +1,7 @@
 // The form beside the pictures: model, class, seed, steps, guidance.
 
 import { fetched, patiently } from "./api.js";
-import { $, h, plural } from "./dom.js";
+import { $, h, plural, svg } from "./dom.js";
 import { image } from "./samples.js";
 import { change, drawSeed, isPoints, onChange, parseSeed, shifted, state } from "./state.js";
 
@@ -117,7 +117,7 @@ function showLabels() {
       h("span", { class: "thumb", "aria-hidden": "true" }, sign),
       h("span", { class: "name" }, name));
   $("labels").replaceChildren(
-    tile(ANY, "any class", "⚄", ANY),
+    tile(ANY, "any class", svg("svg", { class: "glyph" }, svg("use", { href: "#dice" })), ANY),
     ...labels.map((label) => tile(label, label, "", "label")),
     tile("none", "no class", "∅", "none"),
   );

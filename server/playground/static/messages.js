@@ -3,7 +3,7 @@
 import { Gone, Refused, ask, base, pause } from "./api.js";
 import { $, h } from "./dom.js";
 
-const GONE_EVERY = 2; // seconds between two looks for a server that is gone
+const GONE_EVERY = 1; // seconds between two looks for a server that is gone
 
 let waiting = false; // whether a server that is gone is being looked for
 const returned = new Set();
