@@ -52,11 +52,13 @@ def describe(progress: Progress) -> str:
     parts = [f"{progress.phase:>12} {progress.elapsed:3.0f}{left} s"]
     if progress.phase != "last replies":
         parts.append(f"sent {progress.sent_rate:5.1f}/s")
-    parts += [f"good {progress.ok_rate:5.1f}/s", f"in flight {progress.in_flight}"]
+    parts.append(f"good {progress.ok_rate:5.1f}/s")
+    # What is wrong comes before what a narrow terminal may cut off.
+    parts += [f"{status_name(code)}: {count}" for code, count in sorted(progress.failed.items()) if code]
+    parts.append(f"in flight {progress.in_flight}")
     if len(progress.recent) > 1:
         cuts = quantiles(progress.recent, n=100, method="inclusive")
         parts.append(f"p50 {1000 * cuts[49]:.1f} ms, p99 {1000 * cuts[98]:.1f} ms")
     if progress.late > 0.001:
         parts.append(f"client late by {1000 * progress.late:.1f} ms")
-    failed = [f"{status_name(code)}: {count}" for code, count in sorted(progress.failed.items()) if code]
-    return "  ".join([*parts, *failed])
+    return "  ".join(parts)
