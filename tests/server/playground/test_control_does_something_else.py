@@ -12,7 +12,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from ..conftest import Server, Start
+from export.runtime.grids import flow_grid
+from export.wrap import wrap
+
+from ..conftest import Server, Start, jump_graph
 from .conftest import Open, Window, decoded
 
 
@@ -422,3 +425,31 @@ def test_guidance_is_not_sent(open_window: Open, start_shared: Start, guided: Pa
     window.settled("compare")
     assert "guidance" not in window.asked("/generate")[-1]
     assert "model" not in window.asked("/generate")[-1]
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of 120 classes."""
+    folder = tmp_path_factory.mktemp("many")
+    graph = jump_graph(folder / "jump.onnx", (1, 8, 8))
+    labels = [f"class {number:03}" for number in range(120)]
+    wrap(graph, folder / "many", z_shape=(1, 8, 8), labels=labels, span="any", grids={"1": flow_grid(1)})
+    return folder / "many"
+
+
+def test_class_of_many_is_not_found(open_window: Open, start_shared: Start, many: Path) -> None:
+    window = open_window(start_shared(many))
+    window.open()
+    expect(window[".tile img"].first).to_be_visible()
+    window["#label-search"].fill("1")
+    expect(window[".tile:visible .name"]).to_have_count(sum("1" in f"{number:03}" for number in range(120)))
+    window["#label-search"].fill("CLASS 117")
+    expect(window[".tile:visible .name"]).to_have_text(["class 117"])
+    window["#labels"].get_by_label("class 117").check()
+    window.settled("compare")
+    expect(window["#columns img"]).to_have_attribute("alt", "class 117, seed 7, 1 step")
+    assert len(window.asked("/generate", thumbnails=True)) < 60  # of those that came into view alone
+    window["#label-search"].fill("nothing")
+    expect(window[".tile:visible"]).to_have_count(0)
+    window["#label-search"].fill("")
+    expect(window[".tile:visible"]).to_have_count(122)
