@@ -44,7 +44,8 @@ class ContinuousConsistency(Objective):
     F- and u- are those of the weights themselves, without gradient. At r = 1, after the warm-up, g is -(1 - t) N
     (u- - v + t du-/dt), MeanFlow's residual of a jump to 0; at r = 0 it is that of flow matching. w is learned beside
     the network; the network's gradient is then the same whatever weight of tau stands before the square, 1 / sigma =
-    1 / (sigma_d tan tau) in the authors' loss.
+    1 / (sigma_d tan tau) in the authors' loss. It counts on the normalisation: the raw g vanishes with 1 - t, and where
+    a teacher is matched, so that exp(-w) would weigh the most what there is least to learn from.
     """
 
     span: ClassVar[Span] = "endpoint"
