@@ -34,9 +34,7 @@ def lab(open_window: Open, plane: Server) -> Window:
 def evaluated(window: Window, expression: str) -> Any:
     """What a function of truth.js gives: `velocity(ring(3), [1, 2], 0.5)`."""
     names = sorted(set(re.findall(r"\b[a-z]+(?=\()", expression)))
-    return window.page.evaluate(
-        f"import('/playground/truth.js').then(({{ {', '.join(names)} }}) => ({expression}))"
-    )
+    return window.page.evaluate(f"import('/playground/truth.js').then(({{ {', '.join(names)} }}) => ({expression}))")
 
 
 @pytest.mark.parametrize("count", [1, 3, 5, 8])
