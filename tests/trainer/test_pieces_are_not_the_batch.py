@@ -29,6 +29,10 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "points, flow matching": ("points/flow-matching", []),
     "pictures, flow matching": ("facets/flow-matching", []),
     "pictures, guided meanflow": ("facets/meanflow", ["objective.guidance={omega: 1.0, kappa: 0.4, start_step: 1}"]),
+    "pictures, guided shortcut": (
+        "facets/shortcut",
+        ["objective.bootstrap=0.5", "objective.guidance={scale: 1.5, start_step: 1}"],
+    ),
 }
 
 
