@@ -103,7 +103,7 @@ def uniform_interval(count: int, rows: int, generator: Generator) -> Tensor:
 
 
 def log_normal_mass(sigmas: Tensor, mean: float, std: float) -> Tensor:
-    """[N - 1]: the share that each interval of rising levels [N] has of N(mean, std^2) on ln sigma (iCT, section 3.5)."""
+    """[N - 1]: the share that each interval of rising levels [N] has of N(mean, std^2) on ln sigma (iCT, 3.5)."""
     cumulative = torch.erf((sigmas.log() - mean) / (math.sqrt(2) * std))
     mass = cumulative.diff()
     return mass / mass.sum()
