@@ -28,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (module, help) in PARTS.items():
         owner = importlib.import_module(module)
         own = parts.add_parser(
-            name, help=help, description=owner.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+            name,
+            help=help,
+            description=owner.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,  # --head would be --header, whose value is kept out of the result by its name
         )
         owner.add_arguments(own)
 

@@ -61,6 +61,11 @@ def compare(before: Run | Sweep, after: Run | Sweep) -> list[Row]:
     if isinstance(before, Sweep) and isinstance(after, Sweep):
         pending = list(_sweeps(before, after))
     elif isinstance(before, Run) and isinstance(after, Run):
+        if before.load.loop != after.load.loop:
+            raise ValueError(
+                f"A is an {before.load.loop} loop and B is {after.load.loop}: their latencies count from other moments "
+                "(see docs/loadtest.md); compare runs of one kind"
+            )
         pending = list(_runs(before, after))
     else:
         raise ValueError(f"a {before.kind} and a {after.kind} do not compare; give two runs or two sweeps")

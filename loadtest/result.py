@@ -255,10 +255,21 @@ class Run(Part):
 
 
 def write(result: BaseModel, path: Path) -> None:
-    """Write a result as JSON: to a temporary name beside `path`, then renamed."""
+    """Write a result as JSON, as `replace_file` does."""
+    replace_file(path, (json.dumps(result.model_dump(mode="json"), indent=1) + "\n").encode())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file: to a temporary name beside it, then renamed. A link leads to the file that is written.
+
+    Raises ValueError for what is there and is no file, such as /dev/null, which a rename would replace.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no ordinary file; give the name of one")
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        partial.write_text(json.dumps(result.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+        partial.write_bytes(content)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -211,3 +211,5 @@ def check_out(path: Path) -> None:
         raise ValueError(f"--out {path} is a folder; give a file, such as {path / 'run.json'}")
     if not path.parent.is_dir():
         raise ValueError(f"--out {path}: there is no folder {path.parent}")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"--out {path} is no ordinary file; give the name of one")

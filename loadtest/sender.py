@@ -92,7 +92,7 @@ class Sender:
             status = self._look(kind, case, reply)
             stages = _stages(reply.headers.get(b"server-timing", b""))
             said = reply.headers.get(b"longjump-steps", b"")
-            used = int(said) if said.isdigit() else 0
+            used = int(said) if said.isdigit() and len(said) < 6 else 0
         if status == 200:
             self._keep(len(self._records), reply.body)
             steps: Steps = self._kinds[kind].steps
@@ -149,6 +149,10 @@ class Sender:
         self._bodies.clear()
 
 
+LONGEST_STAGE = 3.6e6
+"""Milliseconds that a server may say that a stage took; an hour."""
+
+
 def _stages(server_timing: bytes) -> tuple[float, ...]:
     """Milliseconds of each of STAGES in a Server-Timing header; nan: not there."""
     if not server_timing:
@@ -159,9 +163,11 @@ def _stages(server_timing: bytes) -> tuple[float, ...]:
         for parameter in parameters:
             if name in found and parameter.startswith("dur="):
                 try:
-                    found[name] = float(parameter[4:].strip('"'))
+                    value = float(parameter[4:].strip('"'))
                 except ValueError:
                     continue
+                if 0 <= value < LONGEST_STAGE:
+                    found[name] = value
     return tuple(found.values())
 
 

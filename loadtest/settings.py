@@ -66,7 +66,7 @@ class Settings:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{self.url!r} is not an address such as http://127.0.0.1:8000")
-        if parts.username or parts.query or parts.fragment:
+        if "@" in parts.netloc or parts.query or parts.fragment:
             raise ValueError(f"{self.url!r}: the address is scheme, host, port and path alone; keys go into a header")
         given = [name for name in ("rate", "concurrency", "trace") if getattr(self, name) is not None]
         if len(given) != 1:

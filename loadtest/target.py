@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +15,18 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from loadtest import verify
-from loadtest.client import Address
+from loadtest.client import BIGGEST_REPLY, Address
 from loadtest.settings import Settings
 from loadtest.traffic import Case, Kind, Writer
 from loadtest.verify import Expected, Wrong
 
 PATIENCE = 10.0
 """Seconds until a server that accepts connections must say what it is; and until it must have become idle."""
+
+
+def printable(text: str) -> str:
+    """What a server said, in one line and without what would speak to a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
 class Heard(NamedTuple):
@@ -59,7 +66,9 @@ class Target:
         expected = Expected(settings.route, format)
         shape = model.get("image_shape" if model.get("kind") == "image" else "z_shape")
         alone = settings.fields.get("n", "1") == "1" or settings.route == "openai"
-        if not (isinstance(shape, list) and alone and format):
+        if not (isinstance(shape, list) and all(type(side) is int and side > 0 for side in shape) and alone and format):
+            return expected
+        if model.get("kind") == "image" and len(shape) != 3:
             return expected
         if model.get("kind") != "image":
             return replace(expected, shape=(1, *shape))
@@ -97,18 +106,35 @@ class Line:
         """Send a request. OSError, with a message for the person, if no whole reply comes."""
         begun = time.monotonic()
         what = data.partition(b" HTTP/")[0].decode()
+        timeout = self._socket.gettimeout() or PATIENCE
+        # The socket's own limit is of each piece; a server that drips would never reach it.
+        late = threading.Event()
+        alarm = threading.Timer(timeout, self._give_up, (late,))
+        alarm.daemon = True
+        alarm.start()
         try:
             self._socket.sendall(data)
             reply = http.client.HTTPResponse(self._socket)
             reply.begin()
-            body = reply.read()
-        except TimeoutError:
-            raise OSError(f"{self._url} gave no answer to {what} within {self._socket.gettimeout():g} s") from None
-        except (OSError, http.client.HTTPException) as error:
-            said = " ".join(str(error).split()) or type(error).__name__
+            body = reply.read(BIGGEST_REPLY + 1)
+            if len(body) > BIGGEST_REPLY:
+                raise OSError(f"it is longer than {BIGGEST_REPLY} bytes")
+            if late.is_set():
+                raise TimeoutError
+        except (OSError, OverflowError, MemoryError, ValueError, http.client.HTTPException) as error:
+            if late.is_set() or isinstance(error, TimeoutError):
+                raise OSError(f"{self._url} gave no answer to {what} within {timeout:g} s") from None
+            said = printable(str(error)) or type(error).__name__
             raise OSError(f"{self._url} did not answer {what} with a whole HTTP reply: {said}") from None
+        finally:
+            alarm.cancel()
         headers = {name.lower(): value for name, value in reply.getheaders()}
         return Heard(reply.status, headers, body, time.monotonic() - begun)
+
+    def _give_up(self, late: threading.Event) -> None:
+        late.set()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """End it."""
@@ -133,17 +159,18 @@ def find(settings: Settings) -> Target:
     if heard.status in (401, 403):
         raise ValueError(f"{settings.url} wants a key ({heard.status}): give --header 'Authorization: Bearer KEY'")
     if 300 <= heard.status < 400:
-        where = heard.headers.get("location", "elsewhere")
+        where = printable(heard.headers.get("location", "elsewhere"))
         raise ValueError(f"{settings.url} redirects ({heard.status}) to {where}; give the address that serves")
     if heard.status == 503:
         raise ValueError(f"{settings.url} is not ready: {_detail(heard)}")
     models = _document(heard).get("data")
-    found = [one for one in models if isinstance(one, dict)] if isinstance(models, list) else []
+    served = [one for one in models if isinstance(one, dict)] if isinstance(models, list) else []
+    found = served
     if found and settings.model is not None:
         found = [one for one in found if one.get("id") == settings.model]
         if not found:
-            served = ", ".join(str(one.get("id")) for one in models or ())
-            raise ValueError(f"there is no model {settings.model!r} at {settings.url}; it serves {served}")
+            ids = printable(", ".join(str(one.get("id")) for one in served))
+            raise ValueError(f"there is no model {settings.model!r} at {settings.url}; it serves {ids}")
     model = found[0] if found else None
     target = replace(target, model=model, capacity=_capacity(target, settings))
     if model is not None:
@@ -158,8 +185,9 @@ def _check(settings: Settings, model: Mapping[str, Any]) -> None:
         return
     for label in settings.labels:
         if label != "none" and label not in names and not (label.isdecimal() and int(label) < len(names)):
-            listed = ", ".join(str(name) for name in names[:30])
-            raise ValueError(f"{model.get('id')} has no label {label!r}; it has {listed}, their indices, and none")
+            listed = printable(", ".join(str(name) for name in names[:30]))
+            name = printable(str(model.get("id")))
+            raise ValueError(f"{name} has no label {label!r}; it has {listed}, their indices, and none")
 
 
 def _capacity(target: Target, settings: Settings) -> dict[str, Any] | None:
@@ -179,7 +207,7 @@ def _document(heard: Heard) -> dict[str, Any]:
         return {}
     try:
         document = json.loads(heard.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 
@@ -190,11 +218,11 @@ def _detail(heard: Heard) -> str:
         document = json.loads(heard.body)
         error = document.get("error")
         said = document.get("detail") or (error.get("message") if isinstance(error, dict) else error)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         said = None
     if not said:
         said = heard.body[:200].decode(errors="replace")
-    return " ".join(str(said).split()) or "without a word"
+    return printable(str(said)) or "without a word"
 
 
 @dataclass(frozen=True)
@@ -243,7 +271,7 @@ def _ask_well(settings: Settings, data: bytes, expected: Expected) -> tuple[byte
         wait = heard.headers.get("retry-after", "")
         time.sleep(min(max(float(wait) if wait.isdecimal() else 0.5, 0.1), 2.0))
     if 300 <= heard.status < 400:
-        where = heard.headers.get("location", "elsewhere")
+        where = printable(heard.headers.get("location", "elsewhere"))
         raise ValueError(f"{settings.url} redirects {what} ({heard.status}) to {where}; give the address that serves")
     if heard.status != 200:
         raise ValueError(f"{settings.url}, idle, answers {what} with {heard.status}: {_detail(heard)}")
@@ -268,4 +296,5 @@ def _busy(capacity: Mapping[str, Any] | None) -> int:
     models = (capacity or {}).get("models")
     if not isinstance(models, list):
         return 0
-    return sum(int(one.get("waiting", 0)) + int(one.get("running", 0)) for one in models if isinstance(one, dict))
+    counts = [one.get(name) for one in models if isinstance(one, dict) for name in ("waiting", "running")]
+    return sum(count for count in counts if isinstance(count, int))

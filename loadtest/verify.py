@@ -52,8 +52,10 @@ def glance(expected: Expected, media_type: str, body: bytes) -> None:
         if found != "application/json" or not (body.startswith(b"{") and body.rstrip().endswith(b"}")):
             raise Wrong(f"a reply of OpenAI's images API is a JSON object, not {found or 'of no type'}")
         return
-    format = expected.format
-    if format is not None and found != MEDIA_TYPES.get(format):
+    format = expected.format or next((name for name, media in MEDIA_TYPES.items() if media == found), None)
+    if format is None:
+        raise Wrong(f"the content type is {found or 'missing'}, which is none of {', '.join(MEDIA_TYPES)}")
+    if found != MEDIA_TYPES.get(format):
         raise Wrong(f"the content type is {found or 'missing'}, not {MEDIA_TYPES.get(format)}")
     if not body:
         raise Wrong("the body is empty")

@@ -7,9 +7,9 @@ longjump loadtest report sweep.json --png plots --html /tmp/report.html
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
+from loadtest.result import replace_file
 from loadtest.sweep.summary import Summary
 
 
@@ -34,8 +34,11 @@ def run(args: argparse.Namespace) -> int:
     sweep = read_sweep(args.sweep)
     if not sweep.runs:
         raise ValueError(f"{args.sweep} has no run in it: there is nothing to report")
+    html = args.html or args.sweep.with_suffix(".html")
+    if html.resolve() == args.sweep.resolve():
+        raise ValueError(f"the page would take the place of {args.sweep}; give another name: --html FILE")
     found = summary(sweep)
-    paths = write_report(found, args.html or args.sweep.with_suffix(".html"), args.png)
+    paths = write_report(found, html, args.png)
     print(f"{table(found)}\n\nwritten to {', '.join(map(str, paths))}")
     return 0
 
@@ -46,10 +49,5 @@ def write_report(found: Summary, html: Path, png: Path | None) -> list[Path]:
     from loadtest.report.page import page
     from loadtest.report.png import write_pngs
 
-    partial = html.with_name(f".{html.name}.{os.getpid()}.tmp")
-    try:
-        partial.write_text(page(found), encoding="utf-8")
-        partial.replace(html)
-    finally:
-        partial.unlink(missing_ok=True)
+    replace_file(html, page(found).encode())
     return [html, *(write_pngs(all_charts(found), png) if png is not None else [])]

@@ -34,7 +34,9 @@
     }
     const fit = found.curves.filter((curve) => limitAt(curve.limits, deadline) >= rate);
     if (fit.length === 0) {
-      said.textContent = `No step count measured here meets ${deadline} ms at ${rate} requests per second: more workers, or a later deadline.`;
+      said.textContent = found.unknown
+        ? `Not known: of ${found.unknown} NFE there is no valid run under load.`
+        : `No step count measured here meets ${deadline} ms at ${rate} requests per second: more workers, or a later deadline.`;
       return;
     }
     const graded = fit.filter((curve) => curve.quality !== null);

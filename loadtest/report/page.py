@@ -102,7 +102,7 @@ def _form(summary: Summary, deadline: int) -> str:
 
 
 def _limits_of_curves(summary: Summary) -> str:
-    """For the form: each step count's (deadline in ms, highest rate); 0 where no rate meets it."""
+    """For the form: each step count's (deadline in ms, highest rate), 0 where no rate meets it; and what is unknown."""
     curves = [
         {
             "steps": curve.steps,
@@ -111,7 +111,10 @@ def _limits_of_curves(summary: Summary) -> str:
         }
         for curve in summary.curves
     ]
-    return json.dumps({"curves": curves}, allow_nan=False).replace("<", "\\u003c")
+    numbers = range(len(summary.deadlines))
+    unknown = [str(curve.steps) for curve in summary.curves if any(curve.unknown(i) for i in numbers)]
+    found = {"curves": curves, "unknown": ", ".join(unknown)}
+    return json.dumps(found, allow_nan=False).replace("<", "\\u003c")
 
 
 def _invalid(summary: Summary) -> str:

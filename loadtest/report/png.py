@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+
+from loadtest.result import replace_file
 
 ZOOM = 2.0
 """Pixels per unit of the SVG."""
@@ -18,12 +19,7 @@ def write_pngs(charts: dict[str, str], folder: Path) -> list[Path]:
     paths = []
     for name, svg in charts.items():
         path = folder / f"{name}.png"
-        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            partial.write_bytes(render(svg))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        replace_file(path, render(svg))
         paths.append(path)
     return paths
 

@@ -22,7 +22,7 @@ def table(summary: Summary, width: int = 100) -> str:
         rows.append(["", *(small for _, small in cells)])
     rows.append(["idle p50", *(_idle(curve.idle.p50 if curve.idle else None) for curve in summary.curves)])
     rows.append(["knee", *("" if curve.knee is None else f"{number(curve.knee)}/s" for curve in summary.curves)])
-    rows.append(["peak", *(f"{number(curve.peak)}/s" for curve in summary.curves)])
+    rows.append(["peak", *(f"{number(curve.peak)}/s" if curve.levels else "" for curve in summary.curves)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         first, *others = (text.rjust(wide) for text, wide in zip(row, widths))

@@ -13,7 +13,8 @@ def answer(summary: Summary, deadline: int) -> str:
     """Which step count to run for a deadline (its number), by traffic."""
     steps = rungs(summary, deadline)
     if not steps:
-        return "no step count measured here meets it"
+        blank = [curve for curve in summary.curves if curve.unknown(deadline)]
+        return "not known: too few valid runs under load" if blank else "no step count measured here meets it"
     parts = ", then ".join(f"{curve.steps} NFE up to {number(rate)}/s" for curve, rate in steps)
     return f"run {parts}"
 
@@ -21,10 +22,10 @@ def answer(summary: Summary, deadline: int) -> str:
 def cell(curve: Curve, deadline: int) -> tuple[str, str]:
     """The highest rate at which a step count meets a deadline, and how sure that is."""
     limit = curve.limits[deadline]
-    if curve.idle is None or (limit.reachable and not curve.levels):
+    if curve.idle is None or curve.unknown(deadline):
         return "not measured", ""
     if not limit.reachable:
-        idle = "" if curve.idle.p50 is None else f"idle {number(1000 * curve.idle.p50)} ms"
+        idle = "" if curve.idle.p99 is None else f"idle p99 {number(1000 * curve.idle.p99)} ms"
         return "too slow", idle
     if limit.rate is None:
         return "not met", f"below {number(limit.high)}/s" if limit.high else "at any measured rate"
@@ -66,5 +67,7 @@ def verdict(summary: Summary) -> str:
     runs = len(summary.invalid)
     runs += sum(level.runs for curve in summary.curves for level in (curve.idle, *curve.levels) if level)
     ended = "complete" if summary.complete else "ended before every limit was repeated; the runs of each are given"
+    if blank := [str(curve.steps) for curve in summary.curves if any(map(curve.unknown, range(len(curve.limits))))]:
+        ended = f"without a valid run under load of {', '.join(blank)} NFE (the client was late, or time was short)"
     when = datetime.fromisoformat(summary.when)
     return f"{runs} runs in {summary.seconds / 60:.1f} minutes, {ended}. {when:%Y-%m-%d %H:%M %Z}, {summary.machine}."

@@ -108,6 +108,9 @@ def run(args: argparse.Namespace) -> int:
 
     out = args.out or Path(f"sweep-{datetime.now():%Y%m%d-%H%M%S}.json")
     check_out(out)
+    if out.suffix == ".html":
+        name = out.with_suffix(".json")
+        raise ValueError(f"--out {out}: the report takes that name; give the result's, such as {name}")
     base = _base(args)
     model = find(base).model or {}
     steps = args.steps or _all_steps(model)
@@ -152,8 +155,8 @@ def run(args: argparse.Namespace) -> int:
         return 1
     if sweep.interrupted:
         return 130
-    wrong = any(one.checks.wrong or one.checks.same_bytes == "no" for one in sweep.runs)
-    return 1 if wrong else 0
+    wrong = any(one.checks.wrong for one in sweep.runs)
+    return 1 if wrong or not any(curve.levels for curve in found.curves) else 0
 
 
 def _base(args: argparse.Namespace) -> Settings:

@@ -76,6 +76,10 @@ class Curve:
     quality: float | None = None
     """A distance between generated and real images as the manifest has it; lower is better."""
 
+    def unknown(self, deadline: int) -> bool:
+        """Whether nothing measured says at which rates a deadline (its number) is met."""
+        return self.idle is None or (self.limits[deadline].reachable and not self.levels)
+
 
 @dataclass(frozen=True)
 class Invalid:

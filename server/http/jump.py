@@ -28,7 +28,7 @@ from server.jobs import Leap, Priority
 if TYPE_CHECKING:
     from server.backend.lines import Lines
 
-_SINGLE = 3.4028234e38
+_SINGLE = 3.4028234663852886e38
 """The largest float32."""
 
 
@@ -67,7 +67,7 @@ class Jump:
         self._max_images = max_images
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer with JSON: what was used, and `z`, the points at time s."""
+        """Answer with JSON: what was used, and `z`, the points at time s; null for a number that is not finite."""
         if not self._lines.complete:
             raise problem.starting()
         if exchange.query:
@@ -98,7 +98,7 @@ def plan_jump(fields: dict[str, Any], models: Sequence[Model], max_images: int) 
         try:
             check_jump(given["t"], given["s"], manifest.span, manifest.t_max)
         except ValueError as error:
-            faults.add("s" if given["s"] <= given["t"] else "t", given["s"], str(error))
+            faults.add("s", given["s"], str(error))
     z = given.get("z", [])
     if "z" in given:
         _check_points(z, manifest.z_shape[0], max_images, asked)

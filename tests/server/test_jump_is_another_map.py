@@ -52,7 +52,7 @@ def test_jump_shares_a_tick_with_samples(server: Server) -> None:
     [
         ({"s": 0, "z": Z}, "t", "t is missing"),
         ({"t": 1, "s": 0}, "z", "z is missing"),
-        ({"t": 0.2, "s": 0.5, "z": Z}, "t", "not one from a time in [0, 1] to an earlier one"),
+        ({"t": 0.2, "s": 0.5, "z": Z}, "s", "not one from a time in [0, 1] to an earlier one"),
         ({"t": 1.5, "s": 0, "z": Z}, "t", "a time from 0, data, to 1, noise"),
         ({"t": 1, "s": 0, "z": [[1, 2], [3]]}, "z", "has 2 coordinates, not 1"),
         ({"t": 1, "s": 0, "z": [[1e300, 2]]}, "z", "no float32"),
@@ -67,6 +67,11 @@ def test_senseless_jump_is_made(server: Server, fields: dict[str, Any], field: s
     errors = asked(server, 422, **fields)["errors"]
     assert field in [error["field"] for error in errors]
     assert told in " ".join(error["detail"] for error in errors)
+
+
+def test_infinity_is_the_servers_fault(server: Server) -> None:
+    """A place where the map has no finite value is an answer, not a failure of the server that raises an alarm."""
+    assert asked(server, t=1, s=0, z=[[3.4e38, -3.4e38], [0.5, 1.0]])["z"][0].count(None) > 0
 
 
 def test_pictures_jump(start: Start, images: Path) -> None:

@@ -58,7 +58,7 @@ export async function ask(path, fields = {}, { method, body, headers = {}, signa
   if (response.ok) return response;
   let document = {};
   try {
-    document = await response.json();
+    document = (await response.json()) ?? {};
   } catch {
     // A proxy's page; the status says enough.
   }

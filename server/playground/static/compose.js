@@ -3,10 +3,11 @@
 import { json, patiently } from "./api.js";
 import { $ } from "./dom.js";
 import { quiet, sayError, sayWait } from "./messages.js";
-import { Plane, draggable } from "./plane.js";
+import { Plane, draggable, pointed } from "./plane.js";
 import { apart, density, flow, mixtureOf } from "./truth.js";
 
 const COUNTS = [1, 2, 4, 8];
+const GRIP = 0.22; // how near to the middle of the triangle a pointer takes hold of it, in data units
 const KNOWN = { any: "any jump", endpoint: "jumps to the data only", velocity: "velocities", dyadic: "jumps of halves" };
 
 let model = null;
@@ -117,7 +118,8 @@ function triangle() {
   plane.dots([direct], "network", 5, 1);
   if (half) {
     plane.path([start, half, over], "encode", 1.8, [6, 4]);
-    plane.dots([half, over], "encode", 4.5, 1);
+    plane.dots([over], "encode", 4.5, 1);
+    plane.dots([half], "encode", 7, 1);
     if (apart(half, start) > 0.3) plane.name(half, "m", "ink");
     $("triangle-told").textContent =
       `One jump and two end ${apart(direct, over).toFixed(3)} apart` +
@@ -137,15 +139,33 @@ export function choose(found) {
   measure();
 }
 
+// What the triangle shows, for who wants to take hold of it.
+export const middle = () => ({ start, half: shown.half, direct: shown.direct });
+
+// The time at which the way from the start to the landing is nearest to a place.
+function moveSplit([x, y]) {
+  const { direct } = shown;
+  const [dx, dy] = [direct[0] - start[0], direct[1] - start[1]];
+  const share = ((x - start[0]) * dx + (y - start[1]) * dy) / (dx * dx + dy * dy || 1);
+  $("split").value = Math.round(100 * Math.max(0.05, Math.min(0.95, 1 - share)));
+  measure();
+}
+
 export function startCompose() {
   $("jumps-steps").max = COUNTS.length - 1;
   $("jumps-steps").addEventListener("input", draw);
   $("split").addEventListener("input", measure);
-  for (const name of ["jumps", "triangle"]) {
-    draggable($(name), () => start, (to) => {
-      start = to;
-      if (model) measure();
-    });
-  }
+  const move = (to) => {
+    start = to;
+    if (model) measure();
+  };
+  draggable($("jumps"), () => start, move);
+  // In the triangle what is taken hold of is moved: the middle along its time, or else the start.
+  let holdsSplit = false;
+  $("triangle").addEventListener("pointerdown", (event) => {
+    const { half } = shown;
+    holdsSplit = Boolean(half) && !$("split").disabled && apart(pointed($("triangle"), event), half) < GRIP && apart(half, start) > GRIP / 2;
+  });
+  draggable($("triangle"), () => start, (to, dragged) => (dragged && holdsSplit ? moveSplit(to) : move(to)));
   return draw;
 }

@@ -1,6 +1,6 @@
 // Each served method's samples at 1, 2, 4 and 8 steps, over the density that they should have.
 
-import { json, patiently } from "./api.js";
+import { json, patiently, several } from "./api.js";
 import { $, h } from "./dom.js";
 import { sayError, sayWait } from "./messages.js";
 import { Plane } from "./plane.js";
@@ -14,9 +14,10 @@ const found = new Map(); // `${model} ${steps}` -> points
 
 async function samples(model, steps) {
   const points = [];
-  for (let i = 0; i < REQUESTS; i++) {
-    const fields = { model: model.id, steps, n: EACH, seed: i * EACH, label: "none" };
-    const { document } = await patiently(() => json("generate", fields), undefined, sayWait);
+  while (points.length < EACH * REQUESTS) {
+    const fields = { model: model.id, steps, seed: points.length, label: "none" };
+    const part = (n) => json("generate", { ...fields, n });
+    const { document } = await patiently(() => several(EACH, part), undefined, sayWait);
     points.push(...document.points);
   }
   return points;

@@ -1,7 +1,7 @@
 // The tabs, the dialogs, and single keys, which can be switched off.
 
-import { key } from "./api.js";
 import { $ } from "./dom.js";
+import { setUpKey } from "./key.js";
 import { change, drawSeed, isPoints, MODES, shifted, state } from "./state.js";
 
 const SINGLE_KEYS = "longjump-single-keys";
@@ -70,28 +70,7 @@ function setUpSingleKeys() {
 
 function setUpDialogs(onKey) {
   $("shortcuts").addEventListener("click", () => $("shortcuts-dialog").showModal());
-  $("key").addEventListener("click", () => {
-    $("key-text").value = key.get();
-    $("key-wrong").textContent = "";
-    $("key-dialog").showModal();
-  });
-  $("key-close").addEventListener("click", () => $("key-dialog").close());
-  $("key-forget").addEventListener("click", () => {
-    key.set("");
-    $("key-dialog").close();
-    onKey();
-  });
-  $("key-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    const text = $("key-text").value.trim();
-    if (!/^[\x21-\x7e]+$/.test(text)) {
-      $("key-wrong").textContent = "A key is one word of letters and digits, such as lj_….";
-      return;
-    }
-    key.set(text);
-    $("key-dialog").close();
-    onKey();
-  });
+  setUpKey(onKey);
 }
 
 // `onKey()` is told when another key is to be used.

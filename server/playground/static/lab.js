@@ -1,11 +1,12 @@
 // The lab: the figures of the family, alive. Two need no model; the others ask those of points in the plane served here.
 
-import { json, key } from "./api.js";
+import { json } from "./api.js";
 import { choose, startCompose } from "./compose.js";
 import { redraw, startDensities } from "./densities.js";
 import { startDiscretise } from "./discretise.js";
 import { $, h } from "./dom.js";
 import { startField } from "./field.js";
+import { setUpKey } from "./key.js";
 import { onReturn, quiet, sayError } from "./messages.js";
 
 let models = [];
@@ -30,14 +31,7 @@ async function load() {
 
 $("model").addEventListener("change", () => choose(models.find((model) => model.id === $("model").value)));
 
-$("key").addEventListener("click", () => {
-  $("key-text").value = key.get();
-  $("key-dialog").showModal();
-});
-$("key-form").addEventListener("submit", () => {
-  key.set($("key-text").value.trim());
-  load();
-});
+setUpKey(load);
 
 const again = () => drawings.forEach((draw) => draw());
 let resized = 0;

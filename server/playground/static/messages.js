@@ -43,7 +43,10 @@ export function sayError(error, again) {
     lookOut();
     return;
   }
-  if (!(error instanceof Refused)) throw error;
+  if (!(error instanceof Refused)) {
+    say("error", `What came back is not what was asked for. ${sentence(String(error?.message ?? error))}`);
+    throw error;
+  }
   if (error.status === 401) {
     say("key", "This server asks for an API key.", ["Enter a key", () => $("key").click()]);
     if (!$("key-dialog").open) $("key").click();

@@ -97,21 +97,21 @@ export function pointed(canvas, event) {
   ];
 }
 
-// Let a point be moved by pointer and arrow keys: `move(z)` is told where to.
+// Let a point be moved by pointer and arrow keys: `move(z, dragged)` is told where to.
 export function draggable(canvas, where, move) {
-  const hold = (z) => move(z.map((value) => Math.max(-REACH + 0.1, Math.min(REACH - 0.1, value))));
+  const hold = (z, dragged) => move(z.map((value) => Math.max(-REACH + 0.1, Math.min(REACH - 0.1, value))), dragged);
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
-    hold(pointed(canvas, event));
+    hold(pointed(canvas, event), true);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (canvas.hasPointerCapture(event.pointerId)) hold(pointed(canvas, event));
+    if (canvas.hasPointerCapture(event.pointerId)) hold(pointed(canvas, event), true);
   });
   canvas.addEventListener("keydown", (event) => {
     const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key] ?? [0, 0];
     if (!dx && !dy) return;
     event.preventDefault();
     const [x, y] = where();
-    hold([x + 0.1 * dx, y + 0.1 * dy]);
+    hold([x + 0.1 * dx, y + 0.1 * dy], false);
   });
 }

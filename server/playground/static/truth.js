@@ -11,7 +11,7 @@ export function ring(count, std = 0.2) {
 // The mixture that a model's data were drawn from, as its bundle tells; null where that is another kind of data.
 export function mixtureOf(model) {
   const { mean, std, weight } = model.data?.generator ?? {};
-  if (!Array.isArray(mean) || mean[0]?.length !== 2) return null;
+  if (!Array.isArray(mean) || !Array.isArray(std) || mean.some((place) => place?.length !== 2)) return null;
   const stds = std.length === 1 ? mean.map(() => std[0]) : std;
   return { weights: weight ?? mean.map(() => 1 / mean.length), means: mean, stds };
 }

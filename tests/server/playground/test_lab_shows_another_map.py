@@ -103,6 +103,26 @@ def test_triangle_is_of_another_map(lab: Window, plane: Server) -> None:
     assert float(told.group(1)) == pytest.approx(gap, abs=6e-4)
 
 
+def test_split_stays_where_it_is(lab: Window) -> None:
+    """The middle of the triangle is taken hold of and moved; elsewhere in the plane it is the start that moves."""
+    lab["#split"].fill("30")
+    expect(lab["#triangle-told"]).to_contain_text("apart")
+    lab.until(lambda: lab["#split-value"].inner_text() == "m = 0.30", "the split")
+    place = lab.page.evaluate("import('/playground/compose.js').then(({ middle }) => middle())")
+    box = lab["#triangle"].bounding_box()
+    assert box is not None
+
+    def at(z: list[float]) -> tuple[float, float]:
+        return box["x"] + box["width"] * (z[0] + 3.2) / 6.4, box["y"] + box["height"] * (3.2 - z[1]) / 6.4
+
+    lab.page.mouse.move(*at(place["half"]))
+    lab.page.mouse.down()
+    lab.page.mouse.move(*at([(a + b) / 2 for a, b in zip(place["start"], place["direct"], strict=True)]))
+    lab.page.mouse.up()
+    expect(lab["#split"]).to_have_value("50")
+    assert lab.page.evaluate("import('/playground/compose.js').then(({ middle }) => middle().start)") == place["start"]
+
+
 def test_samples_are_of_other_seeds(lab: Window) -> None:
     """What the model supports is drawn, and no more is asked."""
     expect(lab["#densities canvas"]).to_have_count(2)
