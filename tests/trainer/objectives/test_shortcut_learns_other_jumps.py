@@ -64,7 +64,7 @@ def test_rests_elsewhere_than_the_chain_of_euler_steps(every_jump, pairs, ask) -
     ("steps", "slope"), [(1, 0.0), (2, 0.1379), (4, 0.2598), (8, 0.3251), (16, 0.3609), (128, 0.3949)]
 )
 def test_slope_of_the_fixed_point(steps, slope) -> None:
-    """Of the jump from 1 to 0, with the finest step 1/steps: `methods.md` section 1.4, and not the flow's 0.4."""
+    """Of the jump from 1 to 0, with the finest step 1/steps: the product of Euler steps, and not the flow's 0.4."""
     z, one = torch.tensor([[1.0], [2.0]]), torch.ones(2)
     found = z - chain(steps)(z, one, 0 * one, None)
     assert (found[1] - found[0]).item() == pytest.approx(slope, abs=5e-5)
