@@ -16,6 +16,7 @@ from models.checkpoint import load_checkpoint
 from trainer.data.dataset import open_dataset
 from trainer.loop import train
 from trainer.objectives.meanflow import MeanFlow
+from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.target import Target
 from trainer.optimiser import Optimisers
 from trainer.recipe import Recipe
@@ -34,9 +35,9 @@ def spoil_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Spoil], None]:
     def install(spoil: Spoil) -> None:
         original = MeanFlow.__call__
 
-        def call(self: MeanFlow, networks: Any, batch: Any, draws: Any, step: int) -> Target:
-            target = original(self, networks, batch, draws, step)
-            return spoil(target) if step == BAD_STEP else target
+        def call(self: MeanFlow, networks: Any, batch: Any, draws: Any, moment: Moment) -> Target:
+            target = original(self, networks, batch, draws, moment)
+            return spoil(target) if moment.step == BAD_STEP else target
 
         monkeypatch.setattr(MeanFlow, "__call__", call)
 

@@ -17,6 +17,7 @@ from tests.trainer.processes.cases import case, cases, three_steps
 from trainer.batches import Batches
 from trainer.data.dataset import open_dataset
 from trainer.loop import train
+from trainer.objectives.parts.moment import Moment
 from trainer.processes import Processes
 from trainer.recipe import Recipe
 from trainer.rundir import RunDirectory
@@ -66,9 +67,9 @@ def spoil_batch(here: bool, value: float | None) -> Any:
     """From step 5 on this process's data are `value`, or cannot be read."""
     draw = Batches.draw
 
-    def spoilt(self: Batches, step: int, shards: Any) -> Any:
-        for batch, draws in draw(self, step, shards):
-            if here and step == 5:
+    def spoilt(self: Batches, moment: Moment, shards: Any) -> Any:
+        for batch, draws in draw(self, moment, shards):
+            if here and moment.step == 5:
                 if value is None:
                     raise OSError("row 7 cannot be read")
                 batch.x0.fill_(value)
