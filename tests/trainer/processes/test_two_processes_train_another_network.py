@@ -13,8 +13,8 @@ from torch import Tensor
 from .cases import case, cases, three_steps
 
 # Sums in another order, after three steps in float32 with updates of about 1e-3. AdamW divides by the gradient's own
-# size, so a weight whose gradient is nearly zero moves by its rounding; of a discriminator's biases, which pull data and
-# samples alike, little else is left. Muon orthogonalises in bfloat16.
+# size, so a weight whose gradient is nearly zero moves by its rounding; of a discriminator's biases, which pull data
+# and samples alike, little else is left. Muon orthogonalises in bfloat16.
 CLOSE, ROUGH = 2e-5, 1e-4
 
 
