@@ -105,7 +105,7 @@ class Meter:
             "gradient": torch.stack(self.norms).mean().item(),
             "per_second": round(self.steps * self.batch / seconds, 1),
             "memory": peak_memory(self.processes.device),
-            "mfu": round(self.flops / (seconds * self.peak), 4) if self.flops and self.peak else None,
+            "mfu": float(f"{self.flops / (seconds * self.peak):.3g}") if self.flops and self.peak else None,
         }
         self.since = now
         self._start()

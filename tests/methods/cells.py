@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,7 @@ class Cell:
     @property
     def key(self) -> str:
         """Of code, recipe, data and teacher: another one of any, another result."""
-        parts = [
-            code_digest(methods()[self.method].__module__),
-            self.recipe().model_dump_json(),
-            repr(PROBLEMS[self.problem].distribution.parameters),
-            "" if self.teacher is None else self.teacher.key,
-        ]
-        return hashlib.sha256("\n".join([self.method, self.problem, *parts]).encode()).hexdigest()[:16]
+        return _key(self)
 
     @property
     def folder(self) -> Path:
@@ -85,6 +80,17 @@ class Cell:
         partial.write_text(json.dumps(found, indent=2) + "\n")
         partial.replace(self.folder / "result.json")
         return found
+
+
+@cache
+def _key(cell: Cell) -> str:
+    parts = [
+        code_digest(methods()[cell.method].__module__),
+        cell.recipe().model_dump_json(),
+        repr(PROBLEMS[cell.problem].distribution.parameters),
+        "" if cell.teacher is None else cell.teacher.key,
+    ]
+    return hashlib.sha256("\n".join([cell.method, cell.problem, *parts]).encode()).hexdigest()[:16]
 
 
 def run_all(cells: Sequence[Cell], workers: int = 2, tell: Callable[[str], None] = print) -> list[Cell]:

@@ -15,6 +15,7 @@ SHOWS = ("trainer.card", "trainer.readme", "trainer.track", "trainer.progress", 
 """Modules that show a run and decide nothing about it."""
 
 
+@cache
 def code_digest(module: str) -> str:
     """Of all modules that training `module`'s objective reaches, without what they only tell people."""
     reached, ahead = set[str](), [*ROOTS, module]

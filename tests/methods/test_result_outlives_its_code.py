@@ -20,6 +20,11 @@ FILES = {
 }
 
 
+def _forget() -> None:
+    for kept in (code.code_digest, code._content, code._file):
+        kept.cache_clear()
+
+
 @pytest.fixture
 def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """`digest(**{"models/net.py": new})`: of a small tree, one of whose files may be another."""
@@ -31,13 +36,11 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str
             file.write_text(text)
         monkeypatch.setattr(code, "ROOT", tmp_path)
         monkeypatch.setattr(code, "ROOTS", ("trainer.loop",))
-        code._content.cache_clear()
-        code._file.cache_clear()
+        _forget()
         return code.code_digest("trainer.mine")
 
     yield of
-    code._content.cache_clear()
-    code._file.cache_clear()
+    _forget()
 
 
 @pytest.mark.parametrize(

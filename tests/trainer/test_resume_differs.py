@@ -112,7 +112,7 @@ def test_resume_without_a_run_starts_one(tmp_path: Path, tiny: Tiny, points: Pat
 OTHER: dict[str, tuple[list[str], str]] = {
     "network": (["model.width=32"], r"model was \[.*width=16.*\] and is \[.*width=32.*\] now"),
     "parametrisation": (["model.sigma_data=0.7"], "model was "),
-    "averages": (["run.ema=[0.05]"], r"run.ema was \[0\.050, 0\.100\] and is \[0\.050\] now"),
+    "averages": (["run.ema=[0.05]"], r"run.ema was \[0\.100, 0\.050\] and is \[0\.050\] now"),
 }
 
 
