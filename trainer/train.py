@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from trainer.recipe import Recipe
     from trainer.training import Training
 
-SPEAKS = 3.0
+SPEAKS = 10.0
 """Seconds in which the process that knows better may report an error, and torchrun end all, before another one does."""
 
 
