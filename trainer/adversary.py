@@ -103,7 +103,7 @@ class AdversarialPhase:
         self.judge = Judge(self.discriminator, settings)
         # Data and samples pull most biases apart by the same, so that their gradient is rounding alone; a smaller eps
         # would make steps of it.
-        self.optimiser = torch.optim.Adam(self.discriminator.parameters(), settings.lr, (0.0, 0.99), eps=1e-6)
+        self.optimiser = torch.optim.Adam(self.discriminator.parameters(), settings.lr, (0.0, 0.99), eps=1e-5)
         self.loss: nn.Module = DiscriminatorLoss(self.discriminator, settings)
 
     def share(self, processes: Processes) -> None:

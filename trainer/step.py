@@ -62,7 +62,7 @@ class Loss(nn.Module):
         # shapes of a run are few (all rows, the jumps, the others), so each gets code of its own.
         self.compiled = compiled
         self.evaluate = self._quick(flow_map.forward)
-        self.evaluate_both = self._quick(flow_map.both)
+        self.evaluate_both = self._quick(flow_map.both) if isinstance(self.companion, Head) else flow_map.both
         self.evaluate_lagged = self._quick(self.lagged.forward) if self.lagged is not None else None
         self._asked: list[tuple[str, int, bool]] = []
         self._flops: dict[tuple[tuple[str, int, bool], ...], int | None] = {}

@@ -80,7 +80,7 @@ def test_compiled_names_reach_a_checkpoint(tmp_path: Path, tiny, points: Path, w
     assert not called
     monkeypatch.setattr(torch, "compile", compiler)
     compiled = train(tiny("points/meanflow", "run.compile=on"), open_dataset(points), tmp_path / "compiled")
-    assert called
+    assert len(called) == 1
     assert weights(compiled) == weights(plain)
     names = Loss(build(DiTArchitecture(), (3, 32, 32), 2, "any"), FlowMatching(), 2, compiled=True).state_dict()
     assert not [name for name in names if "_orig_mod" in name]
