@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field, PositiveFloat, model_validator
-from torch import Generator, Tensor
+from pydantic import Field, PositiveFloat
+from torch import Tensor
 
-from models.checkpoint import GuidanceInput
-from models.flow_map import Span, per_sample
+from models.flow_map import per_sample
+from trainer.objectives.parts.average_velocity import AverageVelocity
 from trainer.objectives.parts.curriculum import Curriculum
-from trainer.objectives.parts.guidance import Guidance, guided_velocity, refuse_untrained_null
+from trainer.objectives.parts.guidance import guided_velocity
 from trainer.objectives.parts.masks import Masks
 from trainer.objectives.parts.moment import Moment
-from trainer.objectives.parts.objective import STOP_GRADIENT, Draws, Objective
-from trainer.objectives.parts.tangent import Derivative
+from trainer.objectives.parts.objective import Draws
 from trainer.objectives.parts.target import Batch, Condition, Networks, Target, mean_square
 from trainer.objectives.parts.times import TwoTimes
 from trainer.objectives.parts.two_legs import two_legs
@@ -24,7 +23,7 @@ from trainer.objectives.parts.weighting import adaptive
 Alpha = Annotated[float, Field(ge=0, le=1)]
 
 
-class AlphaFlow(Objective):
+class AlphaFlow(AverageVelocity):
     """Two legs, the first along a single pair; its share alpha falls from 1 to MeanFlow's limit, 0.
 
         m = alpha s + (1 - alpha) t
@@ -39,39 +38,14 @@ class AlphaFlow(Objective):
     slows the small alphas down: of a residual r of MeanFlow's the gradient is r / (r^2 + c / alpha^2) at p = 1.
     """
 
-    span: ClassVar[Span] = "any"
     reference: ClassVar[str] = "arXiv 2510.20771, alpha-Flow loss"
-    jvp: ClassVar[bool] = True
-    no_average: ClassVar[str | None] = STOP_GRADIENT
 
     method: Literal["alpha-flow"] = "alpha-flow"
     times: TwoTimes = TwoTimes(jumps=0.5)
     alpha: Alpha | Curriculum = Field(Curriculum(), description="one for the whole run, or how it falls")
-    guidance: Guidance = Guidance()
-    derivative: Derivative = Derivative()
     clip: PositiveFloat | None = Field(None, description="largest absolute value in a target of two legs; null: any")
     adaptive_power: float = Field(1.0, ge=0, description="p")
     adaptive_constant: float = Field(1e-3, gt=0, description="c, beside a mean over dimensions")
-
-    @model_validator(mode="after")
-    def _null_label_is_trained(self) -> AlphaFlow:
-        refuse_untrained_null(self.guidance, self.label_dropout)
-        return self
-
-    @property
-    def guidance_input(self) -> GuidanceInput | None:
-        """The scales that the network is told, where guidance has a range."""
-        return self.guidance.input
-
-    @property
-    def guided(self) -> str | None:
-        """The scale or the range of the guidance in the target."""
-        return self.guidance.scales if self.guidance.guides else None
-
-    def draw(self, rows: int, generator: Generator, moment: Moment) -> Draws:
-        """Two times a row, the jumps first, and a scale where the network is told it."""
-        t, s = self.times.draw(rows, generator)
-        return Draws(t, s, self.times.count(rows), self.guidance.draw(rows, generator))
 
     def __call__(self, networks: Networks, batch: Batch, draws: Draws, moment: Moment) -> Target:
         """The target of every row: of the jumps at this moment's alpha, of the others v_g."""

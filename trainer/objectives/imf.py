@@ -6,26 +6,24 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
-from models.checkpoint import CheckpointConfig, GuidanceInput, build_for
-from models.flow_map import Span, per_sample
+from models.checkpoint import CheckpointConfig, build_for
+from models.flow_map import per_sample
+from trainer.objectives.parts.average_velocity import AverageVelocity
 from trainer.objectives.parts.guidance import (
-    Guidance,
     conditional_velocity,
     own_velocity,
-    refuse_untrained_null,
     unconditional_velocity,
 )
 from trainer.objectives.parts.moment import Moment
-from trainer.objectives.parts.objective import STOP_GRADIENT, Draws, Objective
-from trainer.objectives.parts.tangent import Derivative
+from trainer.objectives.parts.objective import Draws
 from trainer.objectives.parts.target import Batch, Networks, Target, mean_square, square_norm
 from trainer.objectives.parts.times import TwoTimes
 from trainer.objectives.parts.weighting import adaptive
 
 
-class ImprovedMeanFlow(Objective):
+class ImprovedMeanFlow(AverageVelocity):
     """Regress V = u + (t - s) du/dt on the velocity of single pairs; du/dt follows the predicted one.
 
         V = u + (t - s) sg(du/dt), du/dt along (v_hat, 1, 0)
@@ -44,22 +42,16 @@ class ImprovedMeanFlow(Objective):
     not at 1 (see `Guidance`); a row whose label is dropped follows v_hat(null), not v_hat(c); the network is told t.
     """
 
-    span: ClassVar[Span] = "any"
     reference: ClassVar[str] = "arXiv 2512.02012, eq. 12 and algorithm 1"
-    jvp: ClassVar[bool] = True
-    no_average: ClassVar[str | None] = STOP_GRADIENT
 
     method: Literal["imf"] = "imf"
     times: TwoTimes = TwoTimes(jumps=0.5)
     velocity: Literal["boundary", "head"] = Field("boundary", description="what the derivative follows")
-    guidance: Guidance = Guidance()
-    derivative: Derivative = Derivative()
     adaptive_power: float = Field(1.0, ge=0, description="p")
     adaptive_constant: float = Field(1e-2, gt=0, description="c, beside a sum over dimensions")
 
     @model_validator(mode="after")
     def _coherent(self) -> ImprovedMeanFlow:
-        refuse_untrained_null(self.guidance, self.label_dropout)
         if self.velocity == "boundary" and self.times.jumps == 1:
             raise ValueError("velocity boundary is trained by the rows with s = t; times.jumps must be below 1")
         if self.velocity == "head" and not self.derivative.apart:
@@ -69,26 +61,11 @@ class ImprovedMeanFlow(Objective):
             )
         return self
 
-    @property
-    def guidance_input(self) -> GuidanceInput | None:
-        """The scales that the network is told, where guidance has a range."""
-        return self.guidance.input
-
-    @property
-    def guided(self) -> str | None:
-        """The scale or the range of the guidance in the target."""
-        return self.guidance.scales if self.guidance.guides else None
-
     def companion(self, config: CheckpointConfig) -> nn.Module | None:
         """The head, zero at initialisation as the network is."""
         if self.velocity == "boundary":
             return None
         return build_for(config).head()
-
-    def draw(self, rows: int, generator: Generator, moment: Moment) -> Draws:
-        """Two times a row, the jumps first, and a scale where the network is told it."""
-        t, s = self.times.draw(rows, generator)
-        return Draws(t, s, self.times.count(rows), self.guidance.draw(rows, generator))
 
     def __call__(self, networks: Networks, batch: Batch, draws: Draws, moment: Moment) -> Target:
         """V against v_g in every row; only the jumps pay for the derivative, which (t - s) cancels on the others."""

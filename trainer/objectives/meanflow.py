@@ -5,21 +5,18 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
-from torch import Generator
+from pydantic import Field
 
-from models.checkpoint import GuidanceInput
-from models.flow_map import Span, per_sample
-from trainer.objectives.parts.guidance import Guidance, guided_velocity, refuse_untrained_null
+from models.flow_map import per_sample
+from trainer.objectives.parts.average_velocity import AverageVelocity
+from trainer.objectives.parts.guidance import guided_velocity
 from trainer.objectives.parts.moment import Moment
-from trainer.objectives.parts.objective import STOP_GRADIENT, Draws, Objective
-from trainer.objectives.parts.tangent import Derivative
+from trainer.objectives.parts.objective import Draws
 from trainer.objectives.parts.target import Batch, Networks, Target, mean_square
-from trainer.objectives.parts.times import TwoTimes
 from trainer.objectives.parts.weighting import adaptive
 
 
-class MeanFlow(Objective):
+class MeanFlow(AverageVelocity):
     """Regress u on its own Eulerian identity, u = v - (t - s) du/dt, with v of single pairs.
 
         target = sg(v_g - (t - s) du/dt), du/dt along (v_g, 1, 0)
@@ -29,37 +26,11 @@ class MeanFlow(Objective):
     chosen by it.
     """
 
-    span: ClassVar[Span] = "any"
     reference: ClassVar[str] = "arXiv 2505.13447, eq. 9 and 10"
-    jvp: ClassVar[bool] = True
-    no_average: ClassVar[str | None] = STOP_GRADIENT
 
     method: Literal["meanflow"] = "meanflow"
-    times: TwoTimes = TwoTimes()
-    guidance: Guidance = Guidance()
-    derivative: Derivative = Derivative()
     adaptive_power: float = Field(1.0, ge=0, description="p")
     adaptive_constant: float = Field(1e-3, gt=0, description="c, beside a sum over dimensions")
-
-    @model_validator(mode="after")
-    def _null_label_is_trained(self) -> MeanFlow:
-        refuse_untrained_null(self.guidance, self.label_dropout)
-        return self
-
-    @property
-    def guidance_input(self) -> GuidanceInput | None:
-        """The scales that the network is told, where guidance has a range."""
-        return self.guidance.input
-
-    @property
-    def guided(self) -> str | None:
-        """The scale or the range of the guidance in the target."""
-        return self.guidance.scales if self.guidance.guides else None
-
-    def draw(self, rows: int, generator: Generator, moment: Moment) -> Draws:
-        """Two times a row, the jumps first, and a scale where the network is told it."""
-        t, s = self.times.draw(rows, generator)
-        return Draws(t, s, self.times.count(rows), self.guidance.draw(rows, generator))
 
     def __call__(self, networks: Networks, batch: Batch, draws: Draws, moment: Moment) -> Target:
         """The target of every row; only the jumps pay for the derivative, which (t - s) cancels on the other rows.
