@@ -1,4 +1,4 @@
-"""Types of command-line arguments of the load tester."""
+"""Types of command-line arguments of the load tester, and the arguments that its parts share."""
 
 from __future__ import annotations
 
@@ -124,3 +124,34 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def add_requests(group: argparse._ArgumentGroup) -> None:
+    """Declare what requests are about, the same for a run and a sweep."""
+    group.add_argument(
+        "--labels",
+        type=weights,
+        default={},
+        metavar="MIX",
+        help="labels, with shares: a:0.7,b:0.3 (default: from the seed)",
+    )
+    group.add_argument(
+        "--formats", type=weights, default={}, metavar="MIX", help="formats, with shares (default: the server's)"
+    )
+    group.add_argument("--model", metavar="NAME", help="(default: the server's first)")
+    group.add_argument(
+        "--field",
+        type=field,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="sent with every request: guidance=2, n=4, deadline_ms=200, priority=batch, bitwise=true",
+    )
+    group.add_argument(
+        "--header",
+        type=header,
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="sent with every request; results keep the name only",
+    )

@@ -73,29 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MIX",
         help="step counts, with shares: 1 or 1,8 or 1:0.9,8:0.1, or auto (default: 1)",
     )
-    asked.add_argument(
-        "--labels", type=arguments.weights, default={}, metavar="MIX", help="labels, likewise (default: from the seed)"
-    )
-    asked.add_argument(
-        "--formats", type=arguments.weights, default={}, metavar="MIX", help="formats, likewise (default: the server's)"
-    )
-    asked.add_argument("--model", metavar="NAME", help="(default: the server's first)")
-    asked.add_argument(
-        "--field",
-        type=arguments.field,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="sent with every request: guidance=2, n=4, deadline_ms=200, priority=batch, bitwise=true",
-    )
-    asked.add_argument(
-        "--header",
-        type=arguments.header,
-        action="append",
-        default=[],
-        metavar="'NAME: VALUE'",
-        help="sent with every request; results keep the name only",
-    )
+    arguments.add_requests(asked)
     asked.add_argument(
         "--route",
         choices=("generate", "openai"),

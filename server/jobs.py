@@ -55,6 +55,13 @@ class Leap:
     """float32 [n, D], C order: where the rows are at t."""
 
 
+def attached(vary: Vary | None, leap: Leap | None) -> list[bytes]:
+    """What came with a request and waits with it: an image, or points."""
+    if vary is not None:
+        return [vary.image]
+    return [] if leap is None else [leap.z]
+
+
 PINNED_ROWS = 16
 """Rows of a network evaluation with `bitwise` rows on an engine whose bits depend on how many there are. The same on
 every server, so that the same request gives the same bytes everywhere."""
@@ -133,9 +140,7 @@ class Job:
 
     def blobs(self) -> list[bytes]:
         """The blobs of the job's frame."""
-        if self.vary is not None:
-            return [self.vary.image]
-        return [] if self.leap is None else [self.leap.z]
+        return attached(self.vary, self.leap)
 
     @classmethod
     def from_frame(cls, header: dict[str, Any], blobs: list[bytes]) -> Job:

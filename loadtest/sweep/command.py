@@ -84,13 +84,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="requests of a run, if 5 to 15 seconds are enough for them (default: %(default)s)",
     )
     how.add_argument("--seed", type=arguments.seed, metavar="N", help="of arrivals and images (default: drawn)")
-    asked = parser.add_argument_group("requests (as for longjump loadtest run)")
-    asked.add_argument("--labels", type=arguments.weights, default={}, metavar="MIX")
-    asked.add_argument("--formats", type=arguments.weights, default={}, metavar="MIX")
-    asked.add_argument("--model", metavar="NAME")
-    asked.add_argument("--field", type=arguments.field, action="append", default=[], metavar="NAME=VALUE")
-    asked.add_argument("--header", type=arguments.header, action="append", default=[], metavar="'NAME: VALUE'")
-    asked.add_argument("--processes", type=arguments.positive, default=1, metavar="N")
+    asked = parser.add_argument_group("requests")
+    arguments.add_requests(asked)
+    asked.add_argument(
+        "--processes", type=arguments.positive, default=1, metavar="N", help="of the client (default: %(default)s)"
+    )
     output = parser.add_argument_group("output")
     output.add_argument("--out", type=Path, metavar="FILE.json", help="(default: sweep-<date>-<time>.json)")
     output.add_argument("--resume", action="store_true", help="go on with the sweep in --out; --minutes is for both")

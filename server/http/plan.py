@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.backend.model import Model
-from server.jobs import Format, Job, Layout, Leap, Path, Priority, Vary, rows_per_step
+from server.jobs import Format, Job, Layout, Leap, Path, Priority, Vary, attached, rows_per_step
 from server.observe.account import Account
 
 Scope = MutableMapping[str, Any]
@@ -104,10 +104,8 @@ class Plan:
 
     @property
     def size(self) -> int:
-        """Bytes of what came with the request and waits with it: an image, or points."""
-        if self.vary is not None:
-            return len(self.vary.image)
-        return 0 if self.leap is None else len(self.leap.z)
+        """Bytes of what came with the request and waits with it."""
+        return sum(map(len, attached(self.vary, self.leap)))
 
 
 @dataclass(frozen=True)
