@@ -135,6 +135,11 @@ def decoded(content: bytes) -> NDArray[np.uint8]:
         return np.asarray(picture.convert("RGB"))
 
 
+def same(window: Window, selector: str, target: str) -> bool:
+    """Whether an element shows the picture that the server gives a program."""
+    return bool(np.array_equal(window.pixels(selector), window.served(target)))
+
+
 Open = Callable[..., Window]
 
 
@@ -162,3 +167,11 @@ def tiny(start_shared: Start, images: Path) -> Server:
 def demo(start_shared: Start) -> Server:
     """A server of the demo, with its network."""
     return start_shared(DEMO, fake=False)
+
+
+@pytest.fixture
+def window(open_window: Open, tiny: Server) -> Window:
+    """The playground of the tiny server, its first pictures compared."""
+    window = open_window(tiny, permissions=["clipboard-read", "clipboard-write"], accept_downloads=True)
+    window.open()
+    return window
