@@ -4,7 +4,7 @@ For each step count, in rounds over all of them, so that a sweep that is cut sho
 
 1. idle: one request at a time, which says what latency there is to keep;
 2. climb: rates of 1, 2, 5, 10, 20, 50 ... per second, from about half the rate that one request at a time makes, until
-   the server is overloaded;
+   the server is overloaded; first down from there, as far as the client needs to keep a schedule at all;
 3. bisect: for each deadline, the bracket between the highest rate that meets it and the lowest that does not;
 4. repeat: both ends of each bracket again, with other arrivals, at times spread over the sweep.
 
@@ -29,6 +29,12 @@ KEEPS_UP = 0.95
 
 SLOWER = 4.0
 """A median this many times the idle one is overload too, where nothing is refused and the queue only grows."""
+
+DOWN = 4.0
+"""A first rate that is beyond the client is divided by this, and again, until it keeps one."""
+
+FEWEST = 10
+"""Requests in the longest run, with fewer of which no lower rate is tried for the client's sake."""
 
 LOWEST = 0.2
 """Of the rate that one request at a time makes: below it, a deadline that is still missed is not searched further."""
@@ -84,8 +90,8 @@ def overloaded(plan: Plan, point: Point, idle: Point) -> bool:
 
 
 def idle_point(points: Sequence[Point]) -> Point | None:
-    """The idle run among the points of one step count; None: not measured, or nothing was answered."""
-    return next((point for point in points if point.rate is None and point.answered), None)
+    """The idle run among the points of one step count; None: none is valid, or nothing was answered."""
+    return next((point for point in points if point.rate is None and point.valid and point.answered), None)
 
 
 def _wish(plan: Plan, steps: int, all_points: Sequence[Point]) -> Probe | None:
@@ -94,8 +100,9 @@ def _wish(plan: Plan, steps: int, all_points: Sequence[Point]) -> Probe | None:
         return None
     idle = idle_point(points)
     if idle is None:
-        # An idle server that answers nothing is not asked for more.
-        return None if points else Probe(steps, None, plan.shortest, "idle")
+        # An idle server that answers nothing is not asked for more; a client that failed is tried again.
+        hopeless = any(point.valid for point in points) or len(points) >= INVALID_RUNS
+        return None if hopeless else Probe(steps, None, plan.shortest, "idle")
     rate = _climb(plan, points, idle)
     if rate is not None:
         return _probe(plan, steps, rate, "climb")
@@ -113,13 +120,22 @@ def _wish(plan: Plan, steps: int, all_points: Sequence[Point]) -> Probe | None:
 
 
 def _climb(plan: Plan, points: Sequence[Point], idle: Point) -> float | None:
-    """The next rate upwards; None once one was overloaded, or is beyond the client."""
+    """The next rate upwards; None once one was overloaded, or is beyond the client.
+
+    As long as no run is valid, the next one downwards; None where that would be too few requests to say anything.
+    """
     loaded = [point for point in points if point.rate is not None]
     if any(point.valid and overloaded(plan, point, idle) for point in loaded):
         return None
     ceiling = beyond_the_client(points)
     done = [point.rate for point in loaded if point.rate is not None and point.valid]
-    rate = _round_rate_above(max(done)) if done else _round_rate_at_most(0.5 / idle.median)
+    if done:
+        rate = _round_rate_above(max(done))
+        return rate if rate < ceiling else None
+    first = _round_rate_at_most(0.5 / idle.median)
+    if first < ceiling:
+        return first
+    rate = max(_round_rate_at_most(ceiling / DOWN), _round_rate_above(FEWEST / plan.longest))
     return rate if rate < ceiling else None
 
 

@@ -163,6 +163,44 @@ def test_rate_that_the_client_never_keeps_is_not_tried_for_ever() -> None:
     assert len(swept.points) < 30
 
 
+@pytest.mark.parametrize("kept", [30.0, 7.0, 1.2])
+def test_client_that_cannot_keep_the_first_rate_is_given_lower_ones(kept: float) -> None:
+    """One request at a time makes 160 per second, so the first rate is 50; this client keeps fewer, or far fewer."""
+    plan = Plan((1,), (0.1,), budget=1000)
+    swept = sweep(plan, refuses(1e9), valid=lambda probe: not probe.rate or probe.rate <= kept)
+    found = border(plan, 0, swept.of(1))
+    assert found.meets == pytest.approx(kept, rel=0.35)
+    assert found.meets <= kept
+    assert found.misses is None
+    assert swept.complete
+    late = [point.rate for point in swept.points if not point.valid]
+    assert max(late.count(rate) for rate in late) <= 2
+
+
+def test_client_that_keeps_no_rate_ends_the_sweep() -> None:
+    plan = Plan((1,), (0.1,), budget=5000)
+    swept = sweep(plan, QUEUE, valid=lambda probe: not probe.rate)
+    tried = [probe.rate for probe in swept.probes if probe.rate]
+    assert tried == sorted(tried, reverse=True)
+    assert min(tried) < 5
+    assert swept.complete
+    assert len(swept.points) < 15
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_client_that_fails_on_the_idle_server_is_tried_once_more(failing: int) -> None:
+    plan = Plan((1,), (0.1,), budget=400)
+    tries = []
+
+    def valid(probe: Probe) -> bool:
+        tries.append(probe.rate)
+        return len(tries) > failing
+
+    sweep(plan, QUEUE, valid=valid)
+    assert tries[:2] == [None, None]
+    assert (len(tries) > 2) == (failing == 1)
+
+
 def test_dead_server_is_not_asked_for_ever() -> None:
     swept = sweep(PLAN, lambda *_: [math.inf] * 10)
     assert [probe.phase for probe in swept.probes] == ["idle"] * 4
