@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from loadtest.measure import Progress
+from loadtest.numbers import milliseconds, number
 from loadtest.records import status_name
 
 EVERY = 5.0
@@ -51,14 +52,14 @@ def describe(progress: Progress) -> str:
     left = "" if progress.left is None else f"/{max(0.0, progress.elapsed + progress.left):.0f}"
     parts = [f"{progress.phase:>12} {progress.elapsed:3.0f}{left} s"]
     if progress.phase != "last replies":
-        parts.append(f"sent {progress.sent_rate:5.1f}/s")
-    parts.append(f"good {progress.ok_rate:5.1f}/s")
+        parts.append(f"sent {number(progress.sent_rate):>5}/s")
+    parts.append(f"good {number(progress.ok_rate):>5}/s")
     # What is wrong comes before what a narrow terminal may cut off.
-    parts += [f"{status_name(code)}: {count}" for code, count in sorted(progress.failed.items()) if code]
-    parts.append(f"in flight {progress.in_flight}")
+    parts += [f"{status_name(code)}: {many:,}" for code, many in sorted(progress.failed.items()) if code]
+    parts.append(f"in flight {progress.in_flight:,}")
     if len(progress.recent) > 1:
         cuts = quantiles(progress.recent, n=100, method="inclusive")
-        parts.append(f"p50 {1000 * cuts[49]:.1f} ms, p99 {1000 * cuts[98]:.1f} ms")
+        parts.append(f"p50 {milliseconds(cuts[49])}, p99 {milliseconds(cuts[98])}")
     if progress.late > 0.001:
-        parts.append(f"client late by {1000 * progress.late:.1f} ms")
+        parts.append(f"client late by {milliseconds(progress.late)}")
     return "  ".join(parts)

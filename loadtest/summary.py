@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from loadtest.histogram import describe, encode, enough, recorded
 from loadtest.messages import Harvest
+from loadtest.numbers import asked_ms, count, milliseconds
 from loadtest.outcome import FAILURES
 from loadtest.records import STAGES, Table, status_name, table
 from loadtest.result import (
@@ -168,19 +169,19 @@ def _lateness(settings: Settings, rows: Table, here: Mask, groups: Sequence[Mask
     late = np.maximum((rows.begun - rows.intended)[here & np.isfinite(rows.begun)], 0.0)
     moved: float | None
     moved, allowed = _moved(rows, groups)
-    why = [f"{unsent:,} requests were due and never sent"] if unsent else []
+    why = [f"{count(unsent, 'request')} {'was' if unsent == 1 else 'were'} due and never sent"] if unsent else []
     if settings.max_lateness is not None:
         moved, allowed = None, settings.max_lateness
         too_late = int((late > allowed).sum())
         if settings.open and too_late > max(LATE_FEW, LATE_COUNT * late.size):
             why.append(
-                f"{too_late:,} of {late.size:,} requests were sent more than {1000 * allowed:.3g} ms late, "
+                f"{too_late:,} of {late.size:,} requests were sent more than {asked_ms(allowed)} late, "
                 f"where {100 * LATE_COUNT:g} % may be"
             )
     elif moved > allowed:
         why.append(
-            f"the client sent so late that a figure is {1000 * moved:,.1f} ms longer for it, "
-            f"where {1000 * allowed:,.1f} ms is allowed"
+            f"the client sent so late that a figure is {milliseconds(moved)} longer for it, "
+            f"where {milliseconds(allowed)} is allowed"
         )
     return Lateness(times=describe(late), allowed=allowed, moved=moved, valid=not why, why="; ".join(why))
 
@@ -283,17 +284,20 @@ def _warnings(run: Run, idle: Idle) -> list[str]:
         )
     grown = run.window.in_flight_end - run.window.in_flight_start
     if run.load.loop == "open" and grown > max(10, 0.1 * run.window.sent):
-        found.append(f"requests in flight grew by {grown} in the window: the server does not keep up with this rate")
+        found.append(f"requests in flight grew by {grown:,} in the window: the server does not keep up with this rate")
     if not run.ok and run.window.sent:
         found.append("no request of the window got a good reply")
     if not run.window.sent:
         found.append("no request fell into the window")
     if run.checks.wrong:
-        found.append(f"{run.checks.wrong} replies with 200 were not what was asked for")
-    if run.checks.same_bytes == "no":
+        wrong = run.checks.wrong
         found.append(
-            f"{run.checks.different} of {run.checks.compared} replies had other bytes than the idle server gave for "
-            "the same request"
+            f"{count(wrong, 'reply', 'replies')} with 200 {'was' if wrong == 1 else 'were'} not what was asked for"
+        )
+    if run.checks.same_bytes == "no":
+        compared = count(run.checks.compared, "reply", "replies")
+        found.append(
+            f"{run.checks.different:,} of {compared} had other bytes than the idle server gave for the same request"
         )
     if not idle.alike:
         found.append("the idle server gave other bytes for the same request: its replies are not reproducible")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from loadtest.numbers import asked, asked_ms, count, milliseconds, number, share
 from loadtest.outcome import OK
 from loadtest.result import Distribution, Run, StepCount
 
@@ -27,12 +28,16 @@ def _heading(run: Run) -> str:
     load, model = run.load, run.server.model
     served = f"{model.get('id')} ({model.get('fingerprint', 'no fingerprint')}) at {load.url}" if model else load.url
     if load.loop == "closed":
-        how = f"closed loop, {_count(load.concurrency or 0, 'request')} in flight"
+        how = f"closed loop, {count(load.concurrency or 0, 'request')} in flight"
     elif load.arrivals == "trace":
         how = f"open loop, the trace {load.trace}"
     else:
-        law = {"poisson": "Poisson", "constant": "constant", "bursty": f"bursty (cv {load.cv:g})" if load.cv else ""}
-        how = f"open loop, {law[load.arrivals or 'poisson']} arrivals, {load.rate:g}/s"
+        law = {
+            "poisson": "Poisson",
+            "constant": "constant",
+            "bursty": f"bursty (cv {asked(load.cv)})" if load.cv else "",
+        }
+        how = f"open loop, {law[load.arrivals or 'poisson']} arrivals, {asked(load.rate or 0.0)}/s"
     warmup = run.warmup
     said = {True: ", until latency was stable", False: ", which was not enough", None: ""}[warmup.stable]
     return f"{served}\n{how}; {run.window.seconds:.1f} s measured after {warmup.seconds:.1f} s of warm-up{said}"
@@ -42,10 +47,8 @@ def _latencies(run: Run) -> str:
     slo = run.goodput.slo if run.goodput else None
     heads = ["steps", "sent", "good", *(name for name, _ in _QUANTILES), "max"]
     if slo is not None:
-        heads.append(f"within {1000 * slo:g} ms")
-    rows = [
-        [*_latency_row(one), *([] if slo is None else [_share(one.within_slo or 0, one.sent)])] for one in run.steps
-    ]
+        heads.append(f"within {asked_ms(slo)}")
+    rows = [[*_latency_row(one), *([] if slo is None else [share(one.within_slo or 0, one.sent)])] for one in run.steps]
     since = "the intended sending" if run.load.loop == "open" else "the sending"
     return f"latency of good replies in ms, from {since} to the last byte\n{_table(heads, rows)}"
 
@@ -89,20 +92,20 @@ def _pair(times: Distribution) -> str:
 def _facts(run: Run) -> str:
     window, lateness, checks = run.window, run.lateness, run.checks
     facts = []
-    rates = f"{window.answered_rate:.4g}/s good"
+    rates = f"{number(window.answered_rate)}/s good"
     if run.load.loop == "open":
-        rates = f"{window.offered_rate:.4g}/s offered, {rates}"
+        rates = f"{number(window.offered_rate)}/s offered, {rates}"
     facts.append(
-        ("rate", f"{rates}; {window.in_flight_start} in flight at the begin, {window.in_flight_end} at the end")
+        ("rate", f"{rates}; {window.in_flight_start:,} in flight at the begin, {window.in_flight_end:,} at the end")
     )
     if run.goodput is not None:
-        per_second, share = run.goodput.per_second, 100 * run.goodput.share
-        within = f"{1000 * run.goodput.slo:g} ms"
-        facts.append(("goodput", f"{per_second:.4g}/s within {within}, {share:.4g} % of all requests"))
+        per_second, percent = run.goodput.per_second, share(run.goodput.share, 1.0)
+        within = asked_ms(run.goodput.slo)
+        facts.append(("goodput", f"{number(per_second)}/s within {within}, {percent} of all requests"))
     if run.load.loop == "open":
         late = lateness.times
         kept = f"late by {_milliseconds(late.p50)} ms at the median, {_milliseconds(late.p99)} ms at p99"
-        moved = "" if lateness.moved is None else f", which moves no figure by more than {1000 * lateness.moved:.2g} ms"
+        moved = "" if lateness.moved is None else f", which moves no figure by more than {milliseconds(lateness.moved)}"
         facts.append(("client", kept + moved if lateness.valid else f"{kept}: NOT VALID"))
     elif not lateness.valid:
         facts.append(("client", "NOT VALID"))
@@ -132,18 +135,10 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _milliseconds(seconds: float | None) -> str:
-    """Three significant digits, or whole milliseconds."""
+    """Three significant digits, zeros at the end included, so that columns align."""
     if seconds is None:
         return "-"
     value = 1000 * seconds
     if value >= 100:
-        return f"{value:,.0f}"
+        return number(value)
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def _share(count: int, whole: int) -> str:
-    return f"{100 * count / whole:.4g} %" if whole else "-"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from loadtest import verify
 from loadtest.client import BIGGEST_REPLY, Address
+from loadtest.numbers import count
 from loadtest.settings import Settings
 from loadtest.traffic import Case, Kind, Writer
 from loadtest.verify import Expected, Wrong
@@ -289,7 +290,7 @@ def _await_idle(target: Target, settings: Settings) -> tuple[str, ...]:
     while (busy := _busy(capacity)) and time.monotonic() < until:
         time.sleep(0.2)
         capacity = _capacity(target, settings)
-    return (f"the server was not idle before the run ({busy} requests of others in it)",) if busy else ()
+    return (f"the server was not idle before the run ({count(busy, 'request')} of others in it)",) if busy else ()
 
 
 def _busy(capacity: Mapping[str, Any] | None) -> int:

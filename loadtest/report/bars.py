@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from loadtest.report.svg import SHAPES, drawing, linear, logarithmic, number
+from loadtest.numbers import asked_ms, milliseconds, number
+from loadtest.report.svg import SHAPES, drawing, linear, logarithmic
 from loadtest.sweep.summary import STAGES, Curve, Level, Summary, choose
 
 TOP, BAR, RUNG, GAP = 34, 17, 30, 8
@@ -30,7 +31,7 @@ def ladder(summary: Summary) -> str:
     parts.append(f'<text class="name" x="{left + plot / 2:.0f}" y="{height - 7}" text-anchor="middle">{x.name}</text>')
     for i, (deadline, steps_) in enumerate(zip(summary.deadlines, ladders)):
         y, begin, words = top + i * (RUNG + GAP), x.low, []
-        name = f"{number(1000 * deadline)} ms"
+        name = asked_ms(deadline)
         parts.append(f'<text class="row" x="{left - 8}" y="{y + 20}" text-anchor="end">{name}</text>')
         for curve, end in steps_:
             css, _ = style(summary, curve)
@@ -99,7 +100,7 @@ def stages(summary: Summary) -> str:
         outside = max(0.0, (level.mean or 0) - sum(level.stages.values()))
         for name, seconds in [*((name, level.stages.get(name, 0.0)) for name in STAGES), ("outside", outside)]:
             end = begin + 1000 * seconds
-            words.append(f"{name} {1000 * seconds:.1f} ms")
+            words.append(f"{name} {milliseconds(seconds)}")
             parts.append(
                 f'<g class="stage {name}"><title>{label}: {words[-1]}</title><rect x="{across(begin):.1f}" y="{y}" '
                 f'width="{across(end) - across(begin):.1f}" height="{BAR}"/></g>'

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from loadtest.numbers import asked_ms, count, milliseconds, number
 from loadtest.report.bars import ladder, stages, style
-from loadtest.report.svg import SHAPES, Chart, categories, linear, logarithmic, number
+from loadtest.report.svg import SHAPES, Chart, categories, linear, logarithmic
 from loadtest.sweep.summary import Curve, Summary, at_rate
 
 SHOWN_RATES = 4
@@ -42,7 +43,7 @@ def latency_against_nfe(summary: Summary) -> str:
         "Latency against NFE",
         "Latency in milliseconds by network evaluations: the idle median, and p99 at several request rates. "
         + "; ".join(
-            f"{label}: " + ", ".join(f"{curve.steps} NFE {1000 * value:.0f} ms" for curve, value, _ in points)
+            f"{label}: " + ", ".join(f"{curve.steps} NFE {milliseconds(value)}" for curve, value, _ in points)
             for label, _, points in lines
         ),
         categories("network evaluations (NFE)", [curve.steps for curve in summary.curves]),
@@ -54,7 +55,7 @@ def latency_against_nfe(summary: Summary) -> str:
         chart.line([(curve.steps, 1000 * value) for curve, value, _ in points], css, label)
         for curve, value, measured in points:
             how = "" if measured else ", interpolated between measured rates"
-            tip = f"{curve.steps} NFE, {label}: {1000 * value:.1f} ms{how}"
+            tip = f"{curve.steps} NFE, {label}: {milliseconds(value)}{how}"
             chart.mark(curve.steps, 1000 * value, shape, css, tip, hollow=not measured)
     return chart.text()
 
@@ -90,14 +91,15 @@ def throughput_latency(summary: Summary, quantile: str) -> str:
         chart.line(path, css, f"{curve.steps} NFE")
         for level, value in points:
             knee = ", the knee" if level.rate == curve.knee else ""
-            rates = f"{number(level.rate or 0)}/s offered, {level.throughput:.1f}/s answered, {level.sent} requests"
+            rates = f"{number(level.rate or 0)}/s offered, {number(level.throughput)}/s answered"
+            rates += f", {count(level.sent, 'request')}"
             tip = f"{curve.steps} NFE, {rates}: {quantile} "
             chart.mark(
                 level.throughput,
                 1000 * value,
                 shape,
                 css,
-                f"{tip}{1000 * value:.1f} ms{knee}",
+                f"{tip}{milliseconds(value)}{knee}",
                 level.rate != curve.knee,
             )
     return chart.text()
@@ -122,7 +124,7 @@ def frontier(summary: Summary) -> str:
         f"{name}, lower is better, against latency in milliseconds. "
         + "; ".join(
             f"{label}: "
-            + ", ".join(f"{curve.steps} NFE {1000 * value:.0f} ms, {curve.quality:.4g}" for curve, value in points)
+            + ", ".join(f"{curve.steps} NFE {milliseconds(value)}, {curve.quality:.4g}" for curve, value in points)
             for label, _, points in lines
         ),
         logarithmic("latency, ms", [*times, *(1000 * one for one in summary.deadlines)]),
@@ -130,11 +132,11 @@ def frontier(summary: Summary) -> str:
         "frontier",
     )
     for deadline in summary.deadlines:
-        chart.upright(1000 * deadline, f"{number(1000 * deadline)} ms")
+        chart.upright(1000 * deadline, asked_ms(deadline))
     for (label, css, points), shape in zip(lines, SHAPES):
         chart.line([(1000 * value, curve.quality or 0.0) for curve, value in points], css, label)
         for curve, value in points:
-            tip = f"{curve.steps} NFE, {label} {1000 * value:.1f} ms: {name} {curve.quality:.4g}"
+            tip = f"{curve.steps} NFE, {label} {milliseconds(value)}: {name} {curve.quality:.4g}"
             chart.mark(1000 * value, curve.quality or 0.0, shape, css, tip)
             if css == "rate0":
                 chart.note(1000 * value, curve.quality or 0.0, f"{curve.steps} NFE", css)
@@ -153,4 +155,4 @@ def shared_rates(summary: Summary) -> list[float]:
 
 def _deadlines(chart: Chart, summary: Summary) -> None:
     for deadline in summary.deadlines:
-        chart.level(1000 * deadline, f"{number(1000 * deadline)} ms")
+        chart.level(1000 * deadline, asked_ms(deadline))

@@ -7,9 +7,9 @@ import math
 from html import escape
 from importlib.resources import files
 
+from loadtest.numbers import asked_ms, count, number, share
 from loadtest.report.charts import all_charts, shared_rates
-from loadtest.report.svg import number
-from loadtest.report.words import answer, cell, limit_words, quality_words, verdict
+from loadtest.report.words import answer, cell, duration, limit_words, quality_words, verdict
 from loadtest.sweep.summary import Summary, choose
 
 CAPTIONS = {
@@ -63,7 +63,7 @@ def page(summary: Summary, deadline: int | None = None) -> str:
 def _answers(summary: Summary) -> str:
     """The answer itself: a line for each deadline."""
     items = (
-        f"<li><strong>{number(1000 * deadline)} ms</strong> {escape(answer(summary, i))}</li>"
+        f"<li><strong>{asked_ms(deadline)}</strong> {escape(answer(summary, i))}</li>"
         for i, deadline in enumerate(summary.deadlines)
     )
     return f"<ul class='answer'>{''.join(items)}</ul>"
@@ -80,7 +80,7 @@ def _limits(summary: Summary) -> str:
             css = "run" if curve is best else "no" if curve.limits[i].rate is None else ""
             main, small = cell(curve, i)
             cells.append(f"<td class='{css}'>{escape(main)}<small>{escape(small)}</small></td>")
-        rows.append(f"<tr><th scope='row'>{number(1000 * deadline)} ms</th>{''.join(cells)}</tr>")
+        rows.append(f"<tr><th scope='row'>{asked_ms(deadline)}</th>{''.join(cells)}</tr>")
     return (
         "<h2>How much traffic each can take</h2>"
         "<div class='scroll' tabindex='0' role='region' aria-label='The highest rate for each deadline'><table>"
@@ -92,10 +92,10 @@ def _limits(summary: Summary) -> str:
 
 def _form(summary: Summary, deadline: int) -> str:
     rates = shared_rates(summary)
-    rate = number(rates[0]) if rates else "1"
+    rate = f"{rates[0]:g}" if rates else "1"
     return (
         "<form class='try' id='try' hidden><label>My deadline <input name='deadline' type='number' min='1' step='any' "
-        f"inputmode='decimal' value='{number(1000 * summary.deadlines[deadline])}'> ms</label>"
+        f"inputmode='decimal' value='{1000 * summary.deadlines[deadline]:.9g}'> ms</label>"
         "<label>My traffic <input name='rate' type='number' min='0' step='any' inputmode='decimal' "
         f"value='{rate}'> requests per second</label><output aria-live='polite'></output></form>"
     )
@@ -121,13 +121,13 @@ def _invalid(summary: Summary) -> str:
     """The runs that were left out, each with its reason: a reader must see that they were made."""
     if not summary.invalid:
         return ""
+    runs = count(len(summary.invalid), "invalid run")
     items = "".join(
-        f"<li>{one.steps} NFE at {'idle' if one.rate is None else number(one.rate) + '/s'}: {escape(one.why)}</li>"
+        f"<li>{one.steps} NFE {'idle' if one.rate is None else f'at {number(one.rate)}/s'}: {escape(one.why)}</li>"
         for one in summary.invalid
     )
-    count = f"{len(summary.invalid)} invalid run{'s' if len(summary.invalid) > 1 else ''}"
     return (
-        f"<section class='warning'><strong>{count}</strong>, in no figure here: the client did not "
+        f"<section class='warning'><strong>{runs}</strong>, in no figure here: the client did not "
         f"keep its schedule, so they say nothing of the server.<ul>{items}</ul></section>"
     )
 
@@ -138,11 +138,17 @@ def _levels(summary: Summary) -> str:
     for curve in summary.curves:
         for level in (*([curve.idle] if curve.idle else []), *curve.levels):
             offered = "idle" if level.rate is None else f"{number(level.rate)}/s"
-            well = f"{100 * level.answered / level.sent:.1f} %" if level.sent else ""
             quantiles = ((level.p50, 0.5), (level.p90, 0.9), (level.p99, 0.99))
             values = [*(_ms(value, level.few(q)) for value, q in quantiles), _ms(level.mean)]
             mark = " (knee)" if level.rate is not None and level.rate == curve.knee else ""
-            cells = (offered + mark, level.runs, level.sent, well, number(level.throughput), *values)
+            cells = (
+                offered + mark,
+                level.runs,
+                f"{level.sent:,}",
+                share(level.answered, level.sent),
+                number(level.throughput),
+                *values,
+            )
             rows.append(f"<tr><th scope='row'>{curve.steps}</th>{''.join(f'<td>{one}</td>' for one in cells)}</tr>")
     return (
         "<details><summary>All rates, as numbers</summary><div class='scroll' tabindex='0' role='region' "
@@ -167,7 +173,7 @@ def _about(summary: Summary) -> str:
         "Server": summary.url,
         "Client": summary.machine,
         "Begun": summary.when,
-        "Took": f"{summary.seconds / 60:.1f} minutes",
+        "Took": duration(summary.seconds),
         "Command": summary.command,
     }
     items = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items() if value)

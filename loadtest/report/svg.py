@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+from loadtest.numbers import number
+
 LEFT, RIGHT, TOP, BOTTOM = 52, 72, 50, 42
 """Margins around the plot: tick labels, labels at the ends of lines, the chart's heading, the axis."""
 
@@ -59,15 +61,6 @@ def categories(name: str, values: Sequence[float]) -> Axis:
     count = max(1, len(values))
     ticks = tuple((value, number(value)) for value in values)
     return Axis(name, lambda value: (order[value] + 0.5) / count, ticks, min(values), max(values))
-
-
-def number(value: float) -> str:
-    """Short text: three digits at most, no exponent."""
-    if value == 0:
-        return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value)) + 1e-9))
-    text = f"{value:.{digits}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from loadtest.report.svg import number
+from loadtest.numbers import asked_ms, milliseconds, number
 from loadtest.report.words import answer, cell, limit_words, quality_words, verdict
 from loadtest.sweep.summary import Summary
 
@@ -13,12 +13,12 @@ def table(summary: Summary, width: int = 100) -> str:
     """The text, its sentences wrapped at `width`."""
     lines = [f"Which NFE should you run? {summary.model}", ""]
     for i, deadline in enumerate(summary.deadlines):
-        lines.append(f"  {number(1000 * deadline):>5} ms  {answer(summary, i)}")
+        lines.append(f"  {asked_ms(deadline):>8}  {answer(summary, i)}")
     lines += ["", *_wrapped(quality_words(summary), width), ""]
     rows = [["deadline", *(f"{curve.steps} NFE" for curve in summary.curves)]]
     for i, deadline in enumerate(summary.deadlines):
         cells = [cell(curve, i) for curve in summary.curves]
-        rows.append([f"{number(1000 * deadline)} ms", *(main for main, _ in cells)])
+        rows.append([asked_ms(deadline), *(main for main, _ in cells)])
         rows.append(["", *(small for _, small in cells)])
     rows.append(["idle p50", *(_idle(curve.idle.p50 if curve.idle else None) for curve in summary.curves)])
     rows.append(["knee", *("" if curve.knee is None else f"{number(curve.knee)}/s" for curve in summary.curves)])
@@ -30,7 +30,7 @@ def table(summary: Summary, width: int = 100) -> str:
     lines += ["", *_wrapped(limit_words(summary), width)]
     if summary.invalid:
         where = ", ".join(
-            f"{one.steps} NFE at {'idle' if one.rate is None else f'{one.rate:g}/s'}" for one in summary.invalid
+            f"{one.steps} NFE {'idle' if one.rate is None else f'at {number(one.rate)}/s'}" for one in summary.invalid
         )
         count = len(summary.invalid)
         lines += ["", *_wrapped(f"{count} INVALID, in no figure: the client was late ({where})", width)]
@@ -39,7 +39,7 @@ def table(summary: Summary, width: int = 100) -> str:
 
 
 def _idle(seconds: float | None) -> str:
-    return "" if seconds is None else f"{number(1000 * seconds)} ms"
+    return "" if seconds is None else milliseconds(seconds)
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 
+from loadtest.numbers import asked, count, milliseconds, number
 from loadtest.report.bars import rungs
-from loadtest.report.svg import number
 from loadtest.sweep.summary import Curve, Summary
 
 
@@ -25,8 +26,10 @@ def cell(curve: Curve, deadline: int) -> tuple[str, str]:
     if curve.idle is None or curve.unknown(deadline):
         return "not measured", ""
     if not limit.reachable:
-        idle = "" if curve.idle.p99 is None else f"idle p99 {number(1000 * curve.idle.p99)} ms"
-        return "too slow", idle
+        p99 = curve.idle.p99
+        if p99 is not None and math.isinf(p99):
+            return "too slow", "fails even idle"
+        return "too slow", "" if p99 is None else f"idle p99 {milliseconds(p99)}"
     if limit.rate is None:
         return "not met", f"below {number(limit.high)}/s" if limit.high else "at any measured rate"
     if limit.beyond_client:
@@ -36,13 +39,18 @@ def cell(curve: Curve, deadline: int) -> tuple[str, str]:
         interval = f"up to {number(limit.high)}"
     elif limit.low and limit.high is None:
         interval = f"from {number(limit.low)}"
-    return f"{number(limit.rate)}/s", f"{interval}, {limit.runs} run{'s' if limit.runs != 1 else ''}"
+    return f"{number(limit.rate)}/s", f"{interval}, {count(limit.runs, 'run')}"
+
+
+def duration(seconds: float) -> str:
+    """A time that a person waited."""
+    return count(round(seconds), "second") if seconds < 100 else f"{seconds / 60:.1f} minutes"
 
 
 def limit_words(summary: Summary) -> str:
     """How to read the cells."""
     return (
-        f"Cells: the highest measured rate at which {100 * summary.share:g} % of the requests were answered well "
+        f"Cells: the highest measured rate at which {asked(100 * summary.share)} % of the requests were answered well "
         "within the deadline, a 90 % interval of where that ends, and the runs at both ends of the bracket."
     )
 
@@ -70,4 +78,4 @@ def verdict(summary: Summary) -> str:
     if blank := [str(curve.steps) for curve in summary.curves if any(map(curve.unknown, range(len(curve.limits))))]:
         ended = f"without a valid run under load of {', '.join(blank)} NFE (the client was late, or time was short)"
     when = datetime.fromisoformat(summary.when)
-    return f"{runs} runs in {summary.seconds / 60:.1f} minutes, {ended}. {when:%Y-%m-%d %H:%M %Z}, {summary.machine}."
+    return f"{count(runs, 'run')} in {duration(summary.seconds)}, {ended}. {when:%Y-%m-%d %H:%M %Z}, {summary.machine}."

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from loadtest.numbers import count, milliseconds, number, share
 from loadtest.result import Run, write
 from loadtest.settings import Settings
 from loadtest.sweep.borders import Plan
@@ -95,7 +96,8 @@ def conduct(
             if not runs:
                 raise
             write(sweep(aborted=str(error)), out)
-            raise Aborted(f"{error}; the {len(runs)} runs measured before are in {out}") from None
+            kept = f"{count(len(runs), 'run')} measured before {'is' if len(runs) == 1 else 'are'} in {out}"
+            raise Aborted(f"{error}; the {kept}") from None
         runs.append(run)
         points.append(point(plan, run))
         # What surrounds a run depends on the server: slow replies at the end, replies to be decoded.
@@ -131,12 +133,12 @@ def line(plan: Plan, probe: Probe, run: Run, elapsed: float) -> str:
     """A run in one line, for who watches."""
     [one] = run.steps
     clock = f"[{_clock(elapsed)} of {_clock(plan.budget)}]"
-    what = f"{probe.steps} NFE, {'idle' if probe.rate is None else f'{probe.rate:g}/s'} ({probe.phase})"
+    what = f"{probe.steps} NFE, {'idle' if probe.rate is None else f'{number(probe.rate)}/s ({probe.phase})'}"
     if not run.valid:
         return f"{clock} {what}: INVALID, {run.lateness.why}"
     p50, p99 = one.latency.p50, one.latency.p99
-    times = "no good reply" if p50 is None or p99 is None else f"p50 {1000 * p50:.0f} ms, p99 {1000 * p99:.0f} ms"
-    failed = f", {1 - one.ok / one.sent:.1%} failed or refused" if one.ok < one.sent else ""
+    times = "no good reply" if p50 is None or p99 is None else f"p50 {milliseconds(p50)}, p99 {milliseconds(p99)}"
+    failed = f", {share(one.sent - one.ok, one.sent)} failed or refused" if one.ok < one.sent else ""
     return f"{clock} {what}: {times}{failed}"
 
 

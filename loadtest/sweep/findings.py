@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from loadtest.counts import quantile, within
+from loadtest.numbers import count
 from loadtest.result import Run, StepCount
 from loadtest.sweep.borders import Plan, Point, border, reachable, spread
 from loadtest.sweep.policy import beyond_the_client, idle_point
@@ -196,4 +197,4 @@ def _steps(one: StepCount) -> int:
 
 def _machine(run: Run) -> str:
     where = run.environment
-    return f"{where.host_cores} cores of {where.cpu}, Python {where.python}"
+    return f"{count(where.host_cores, 'core')} of {where.cpu}, Python {where.python}"

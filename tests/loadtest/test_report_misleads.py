@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.numbers import asked, asked_ms, count, number, share
 from loadtest.report.bars import rungs
 from loadtest.report.charts import all_charts
 from loadtest.report.page import page
 from loadtest.report.png import render, standalone
-from loadtest.report.svg import linear, logarithmic, number
+from loadtest.report.svg import linear, logarithmic
 from loadtest.report.terminal import table
 from loadtest.sweep.findings import quality, summary
 from loadtest.sweep.summary import Curve, Level, Limit, Summary, at_rate, choose, knee
@@ -91,8 +92,8 @@ def test_model_name_is_text(found: Summary) -> None:
 
 def test_first_screen_answers_every_deadline(found: Summary) -> None:
     start = page(found).partition("</ul>")[0]
-    for deadline in found.deadlines:
-        assert f"{number(1000 * deadline)} ms" in start
+    for one in found.deadlines:
+        assert asked_ms(one) in start
     assert re.search(r"run \d NFE up to", start)
 
 
@@ -225,13 +226,24 @@ def test_axes_hold_their_values() -> None:
         assert len(axis.ticks) >= 3
     assert linear("x", [0.0, 0.0]).place(0.0) == 0.0
     assert logarithmic("x", []).ticks
-    assert [number(value) for value in (0, 0.5, 1.25, 12.34, 123.4, 12345.0)] == [
-        "0",
-        "0.5",
-        "1.25",
-        "12.3",
-        "123",
-        "12345",
+
+
+def test_numbers_read_well() -> None:
+    """Three digits of what was measured, all of what was asked for, one of one."""
+    measured = (0, 0.5, 1.25, 12.34, 99.96, 123.4, 999.9, 12345.0, 0.00321, math.inf)
+    wanted = ["0", "0.5", "1.25", "12.3", "100", "123", "1,000", "12,300", "0.00321", "infinite"]
+    assert [number(value) for value in measured] == wanted
+    assert [asked(value) for value in (1234, 0.05, 1e6, 20.0)] == ["1,234", "0.05", "1,000,000", "20"]
+    assert asked_ms(1.2345) == "1,234.5 ms"
+    assert [count(of, "run") for of in (0, 1, 2, 1234)] == ["0 runs", "1 run", "2 runs", "1,234 runs"]
+    assert count(1, "reply", "replies") == "1 reply"
+    assert count(2, "reply", "replies") == "2 replies"
+    assert [share(*one) for one in ((1, 3), (9999, 10000), (3, 3), (0, 3), (0, 0))] == [
+        "33.3 %",
+        "above 99.9 %",
+        "100 %",
+        "0 %",
+        "-",
     ]
 
 

@@ -195,7 +195,7 @@ def test_ctrl_c_ends_a_real_sweep_in_good_order(tmp_path: Path) -> None:
         ) as process:
             assert process.stderr is not None
             for line in process.stderr:
-                if "(idle)" in line:
+                if "1 NFE, idle: p50" in line:
                     break
             time.sleep(1.5)
             process.send_signal(signal.SIGINT)
