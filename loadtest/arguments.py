@@ -155,3 +155,14 @@ def add_requests(group: argparse._ArgumentGroup) -> None:
         metavar="'NAME: VALUE'",
         help="sent with every request; results keep the name only",
     )
+
+
+def add_verify(group: argparse._ArgumentGroup) -> None:
+    """Declare --verify, the same for a run and a sweep."""
+    group.add_argument(
+        "--verify",
+        type=share,
+        default=0.05,
+        metavar="SHARE",
+        help="of requests that repeat one which was asked of the idle server, to compare bytes (default: %(default)g)",
+    )

@@ -21,7 +21,7 @@ from loadtest.records import FAILURE_CODES
 from loadtest.result import Run
 from loadtest.settings import Settings
 from loadtest.summary import Course, summarise
-from loadtest.target import Idle, Target, ask_idle, find
+from loadtest.target import Idle, References, Target, ask_idle, find
 from loadtest.traffic import Mix, Requests, Writer, draw, mix, replay
 from loadtest.warmup import Arrived, settled
 
@@ -29,7 +29,7 @@ SECONDS = 30.0
 """Of a window that is not said otherwise."""
 
 BODY_BYTES = 64 * 2**20
-"""Of replies that are kept to be decoded after the run, over all processes."""
+"""Of replies that are kept to be decoded after the run, and as many again to be compared, over all processes."""
 
 GONE = 3.0
 """Seconds without any reply, while connections fail, after which the server is taken to be gone."""
@@ -81,10 +81,16 @@ class Schedule:
     requests: Requests
 
 
-def measure(settings: Settings, progress: Report | None = None, command: Sequence[str] = ()) -> Run:
+def measure(
+    settings: Settings,
+    progress: Report | None = None,
+    command: Sequence[str] = (),
+    known: References | None = None,
+) -> Run:
     """Load a server as `settings` say; the result.
 
     `progress` is called a few times per second from this thread. `command`: the arguments to be kept with the result.
+    `known`: replies of the idle server, from a run before; what is there is not asked again, what is new is added.
     Ctrl-C or SIGTERM during the run ends it early, and what was measured comes back (`Run.interrupted`); a second one
     is KeyboardInterrupt. Raises ValueError or OSError, with a message for the person, if the server cannot be loaded.
     """
@@ -103,7 +109,7 @@ def measure(settings: Settings, progress: Report | None = None, command: Sequenc
         schedule = Schedule(schedule_times, draw(blend, len(schedule_times), rng))
     kinds = blend.kinds if schedule is None else schedule.requests.kinds
     writer = Writer(settings, target.host, target.prefix)
-    idle = ask_idle(target, settings, writer, kinds, blend.cases)
+    idle = ask_idle(target, settings, writer, kinds, blend.cases, known)
     started = datetime.now().astimezone()
     with Crew(_parts(settings, target, idle, blend, schedule)) as crew:
         watch = Watch(settings, schedule, report)

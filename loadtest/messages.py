@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from loadtest.arrivals import Times
 from loadtest.client import Address
 from loadtest.records import Records
+from loadtest.result import MOST_EXAMPLES
 from loadtest.settings import Settings
 from loadtest.traffic import Kind, Mix, Requests
 from loadtest.verify import Expected
 from loadtest.warmup import Arrived
-
-MOST_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Part:
     concurrency: int
     process: int
     body_bytes: int
-    """Of replies that are kept to be decoded after the run."""
+    """Of replies that are kept to be decoded after the run, and of those that are kept to be compared."""
 
 
 @dataclass

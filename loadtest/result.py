@@ -106,6 +106,10 @@ class Lateness(Part):
     """If it is not valid, for the person. Otherwise empty."""
 
 
+MOST_EXAMPLES = 5
+"""Faults that are kept in words."""
+
+
 class Checks(Part):
     """What was checked of the replies."""
 

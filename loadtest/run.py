@@ -115,13 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MS",
         help="how late 1 %% of the requests may be sent (default: so that no figure moves by 5 %% or 1 ms)",
     )
-    window.add_argument(
-        "--verify",
-        type=arguments.share,
-        default=0.05,
-        metavar="SHARE",
-        help="of requests that repeat one which was asked of the idle server, to compare bytes (default: %(default)g)",
-    )
+    arguments.add_verify(window)
     output = parser.add_argument_group("output")
     output.add_argument("--out", type=Path, metavar="FILE", help="write the result as JSON")
     output.add_argument("--quiet", action="store_true", help="no progress on stderr")

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from loadtest import verify
 from loadtest.client import Client, Reply, new_loop
 from loadtest.closedloop import ClosedLoop
+from loadtest.kept import Kept
 from loadtest.messages import Findings, Harvest, Part, Tick
 from loadtest.openloop import OpenLoop
 from loadtest.records import FAILURE_CODES, NO_STAGES, STAGES, Records
@@ -48,9 +49,9 @@ class Sender:
         self._records = Records()
         self._findings = Findings()
         self._tick = Tick()
-        self._bodies: list[tuple[int, bytes]] = []
-        self._body_bytes = self._bodies_seen = 0
         self._rng = random.Random(part.process)
+        self._to_decode = Kept(part.body_bytes, self._rng)
+        self._to_compare = Kept(part.body_bytes, self._rng)
 
     def send(
         self, intended: float, kind: int, seed: int, case: int, then: Callable[[bool], None] | None = None
@@ -79,9 +80,10 @@ class Sender:
         await self._client.drained()
 
     async def harvest(self, unsent: int) -> Harvest:
-        """End, decode what was kept, and hand everything back. What is in flight stays without outcome."""
+        """End, look at what was kept, and hand everything back. What is in flight stays without outcome."""
         self._client.abandon()
         await self._client.close()
+        self._compare()
         self._decode()
         return Harvest(self._records, self._kinds, self._findings, unsent, self._client.retried, self._client.fault)
 
@@ -94,7 +96,7 @@ class Sender:
             said = reply.headers.get(b"longjump-steps", b"")
             used = int(said) if said.isdigit() and len(said) < 6 else 0
         if status == 200:
-            self._keep(len(self._records), reply.body)
+            self._to_decode.add(len(self._records), reply.body)
             steps: Steps = self._kinds[kind].steps
             self._tick.arrived.append(Arrived(reply.done, reply.done - intended, steps))
         self._tick.statuses[status] += 1
@@ -113,29 +115,22 @@ class Sender:
             findings.fault(f"a reply to steps={self._kinds[kind].steps}: {wrong}")
             return FAILURE_CODES["wrong"]
         if case >= 0:
-            findings.compared += 1
-            if verify.digest(expected, reply.body) != self._part.references[case]:
-                findings.different += 1
-                asked = self._part.mix.cases[case]
-                where = f"steps={asked.kind.steps}, seed={asked.seed}"
-                findings.fault(f"{where}: other bytes under load than from the idle server")
+            self._to_compare.add(case, reply.body)
         return 200
 
-    def _keep(self, row: int, body: bytes) -> None:
-        """Keep a body for decoding; once there is no more room, so that all that came have the same chance."""
-        self._bodies_seen += 1
-        if self._body_bytes + len(body) <= self._part.body_bytes:
-            self._bodies.append((row, body))
-            self._body_bytes += len(body)
-        elif self._bodies and self._rng.random() * self._bodies_seen < len(self._bodies):
-            where = self._rng.randrange(len(self._bodies))
-            self._body_bytes += len(body) - len(self._bodies[where][1])
-            self._bodies[where] = (row, body)
+    def _compare(self) -> None:
+        for case, body in self._to_compare.take():
+            asked = self._part.mix.cases[case]
+            expected = self._part.expected[asked.kind]
+            self._findings.compared += 1
+            if verify.digest(expected, body) != self._part.references[case]:
+                self._findings.different += 1
+                where = f"steps={asked.kind.steps}, seed={asked.seed}"
+                self._findings.fault(f"{where}: other bytes under load than from the idle server")
 
     def _decode(self) -> None:
         until = time.monotonic() + DECODING_SECONDS
-        self._rng.shuffle(self._bodies)
-        for row, body in self._bodies:
+        for row, body in self._to_decode.take():
             if time.monotonic() > until:
                 break
             kind = self._records.kind[row]
@@ -146,7 +141,6 @@ class Sender:
                 self._records.status[row] = FAILURE_CODES["wrong"]
                 self._findings.wrong += 1
                 self._findings.fault(f"a reply to steps={self._kinds[kind].steps}: {wrong}")
-        self._bodies.clear()
 
 
 LONGEST_STAGE = 3.6e6

@@ -61,6 +61,8 @@ class Settings:
     processes: int = 1
     verify: float = 0.05
     """Share of requests that repeat one which was asked while the server was idle."""
+    verify_seed: int | None = None
+    """Of the requests that are repeated, so that runs with other seeds repeat the same. None: drawn from `seed`."""
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)

@@ -16,6 +16,7 @@ from loadtest.numbers import asked_ms, count, milliseconds
 from loadtest.outcome import FAILURES
 from loadtest.records import STAGES, Table, status_name, table
 from loadtest.result import (
+    MOST_EXAMPLES,
     Checks,
     Environment,
     Goodput,
@@ -222,7 +223,7 @@ def _checks(harvests: Sequence[Harvest], target: Target, idle: Idle, settings: S
         compared=compared,
         different=different,
         same_bytes=same,
-        examples=tuple(dict.fromkeys(text for one in found for text in one.examples))[:5],
+        examples=tuple(dict.fromkeys(text for one in found for text in one.examples))[:MOST_EXAMPLES],
     )
 
 

@@ -10,14 +10,14 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from loadtest import verify
 from loadtest.client import BIGGEST_REPLY, Address
 from loadtest.numbers import count
-from loadtest.settings import Settings
+from loadtest.settings import Settings, Steps
 from loadtest.traffic import Case, Kind, Writer
 from loadtest.verify import Expected, Wrong
 
@@ -238,27 +238,49 @@ class Idle:
     warnings: tuple[str, ...]
 
 
-def ask_idle(target: Target, settings: Settings, writer: Writer, kinds: Sequence[Kind], cases: Sequence[Case]) -> Idle:
-    """Ask each case, and one of each (steps, format) that has none, one after another.
+@dataclass
+class References:
+    """Replies of the idle server that runs after one another are compared with, and look like."""
+
+    digests: dict[Case, bytes] = field(default_factory=dict)
+    looks: dict[tuple[Steps, str | None], Expected] = field(default_factory=dict)
+    """By (steps, format)."""
+    unlike: set[Steps] = field(default_factory=set)
+    """Step counts of which the same request gave other bytes the second time."""
+
+
+def ask_idle(
+    target: Target,
+    settings: Settings,
+    writer: Writer,
+    kinds: Sequence[Kind],
+    cases: Sequence[Case],
+    known: References | None = None,
+) -> Idle:
+    """Ask each case, and one of each (steps, format) that has none, one after another; not those that are `known`.
 
     Raises ValueError with what the server says if it refuses one: under load it would refuse all of that kind.
     """
+    known = References() if known is None else known
     warnings = _await_idle(target, settings)
     expected = {kind: target.expected(kind, settings) for kind in dict.fromkeys((*kinds, *(one.kind for one in cases)))}
-    references, looks = list[bytes](), dict[tuple[Any, ...], Expected]()
-    alike = True
-    for i, case in enumerate(cases):
+    for i, case in enumerate(one for one in cases if one not in known.digests):
         data = writer.write(case.kind, case.seed)
         body, look = _ask_well(settings, data, expected[case.kind])
-        references.append(verify.digest(look, body))
-        looks[case.kind.steps, case.kind.format] = look
-        if i == 0:
-            alike = verify.digest(look, _ask_well(settings, data, look)[0]) == references[0]
+        known.digests[case] = verify.digest(look, body)
+        known.looks[case.kind.steps, case.kind.format] = look
+        if i == 0 and verify.digest(look, _ask_well(settings, data, look)[0]) != known.digests[case]:
+            known.unlike.add(case.kind.steps)
     for kind in kinds:
-        if (kind.steps, kind.format) not in looks:
-            looks[kind.steps, kind.format] = _ask_well(settings, writer.write(kind, 0), expected[kind])[1]
-    known = {kind: looks.get((kind.steps, kind.format), one) for kind, one in expected.items()}
-    return Idle(known, tuple(references), alike, warnings)
+        if (kind.steps, kind.format) not in known.looks:
+            look = _ask_well(settings, writer.write(kind, 0), expected[kind])[1]
+            known.looks[kind.steps, kind.format] = look
+    return Idle(
+        {kind: known.looks.get((kind.steps, kind.format), one) for kind, one in expected.items()},
+        tuple(known.digests[case] for case in cases),
+        not known.unlike.intersection(kind.steps for kind in kinds),
+        warnings,
+    )
 
 
 def _ask_well(settings: Settings, data: bytes, expected: Expected) -> tuple[bytes, Expected]:

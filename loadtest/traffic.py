@@ -88,7 +88,8 @@ def mix(settings: Settings, labels: Sequence[str] = ()) -> Mix:
                 shares.append(a * b * c)
     rng = np.random.default_rng([settings.seed, 1])
     images = int(settings.fields.get("n", "1")) if settings.fields.get("n", "1").isdecimal() else 1
-    cases = _cases(kinds, rng) if settings.verify else ()
+    own = rng if settings.verify_seed is None else np.random.default_rng([settings.verify_seed, 4])
+    cases = _cases(kinds, own) if settings.verify else ()
     return Mix(tuple(kinds), tuple(shares), cases, settings.verify, int(rng.integers(2**_SEED_BITS)), max(1, images))
 
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 from loadtest.numbers import asked_ms, count, number, share
 from loadtest.report.charts import all_charts, shared_rates
-from loadtest.report.words import answer, cell, duration, limit_words, quality_words, verdict
+from loadtest.report.words import answer, cell, duration, limit_words, quality_words, reply_words, same_bytes, verdict
 from loadtest.sweep.summary import Summary, choose
 
 CAPTIONS = {
@@ -133,7 +133,7 @@ def _invalid(summary: Summary) -> str:
 
 
 def _levels(summary: Summary) -> str:
-    heads = ("NFE", "offered", "runs", "sent", "well", "answered/s", "p50", "p90", "p99", "mean")
+    heads = ("NFE", "offered", "runs", "sent", "well", "answered/s", "p50", "p90", "p99", "mean", "same bytes")
     rows = []
     for curve in summary.curves:
         for level in (*([curve.idle] if curve.idle else []), *curve.levels):
@@ -148,6 +148,7 @@ def _levels(summary: Summary) -> str:
                 share(level.answered, level.sent),
                 number(level.throughput),
                 *values,
+                same_bytes(level.compared, level.different),
             )
             rows.append(f"<tr><th scope='row'>{curve.steps}</th>{''.join(f'<td>{one}</td>' for one in cells)}</tr>")
     return (
@@ -155,7 +156,8 @@ def _levels(summary: Summary) -> str:
         "aria-label='All rates'><table><thead><tr>"
         + "".join(f"<th scope='col'>{head}</th>" for head in heads)
         + f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div><p class='soft'>Milliseconds, from the "
-        "intended sending. “late” is a quantile that failed or refused requests reach into; ≥ marks the slowest of "
+        "intended sending. Same bytes: of the replies that were compared with the idle server's. "
+        "“late” is a quantile that failed or refused requests reach into; ≥ marks the slowest of "
         "too few requests for it.</p></details>"
     )
 
@@ -173,6 +175,7 @@ def _about(summary: Summary) -> str:
         "Server": summary.url,
         "Client": summary.machine,
         "Begun": summary.when,
+        "Replies": reply_words(summary).removeprefix("Replies: "),
         "Took": duration(summary.seconds),
         "Command": summary.command,
     }

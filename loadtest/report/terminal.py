@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 
 from loadtest.numbers import asked_ms, milliseconds, number
-from loadtest.report.words import answer, cell, limit_words, quality_words, verdict
-from loadtest.sweep.summary import Summary
+from loadtest.report.words import answer, cell, limit_words, quality_words, reply_words, same_bytes, verdict
+from loadtest.sweep.summary import Curve, Summary
 
 
 def table(summary: Summary, width: int = 100) -> str:
@@ -23,11 +23,15 @@ def table(summary: Summary, width: int = 100) -> str:
     rows.append(["idle p50", *(_idle(curve.idle.p50 if curve.idle else None) for curve in summary.curves)])
     rows.append(["knee", *("" if curve.knee is None else f"{number(curve.knee)}/s" for curve in summary.curves)])
     rows.append(["peak", *(f"{number(curve.peak)}/s" if curve.levels else "" for curve in summary.curves)])
+    if any(curve.checks and curve.checks.compared for curve in summary.curves):
+        rows.append(["same bytes", *(_same_bytes(curve) for curve in summary.curves)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         first, *others = (text.rjust(wide) for text, wide in zip(row, widths))
         lines.append("  ".join([row[0].ljust(len(first)), *others]).rstrip())
     lines += ["", *_wrapped(limit_words(summary), width)]
+    if said := reply_words(summary):
+        lines += _wrapped(said, width)
     if summary.invalid:
         where = ", ".join(
             f"{one.steps} NFE {'idle' if one.rate is None else f'at {number(one.rate)}/s'}" for one in summary.invalid
@@ -40,6 +44,10 @@ def table(summary: Summary, width: int = 100) -> str:
 
 def _idle(seconds: float | None) -> str:
     return "" if seconds is None else milliseconds(seconds)
+
+
+def _same_bytes(curve: Curve) -> str:
+    return same_bytes(curve.checks.compared, curve.checks.different) if curve.checks else ""
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -70,6 +70,29 @@ def quality_words(summary: Summary) -> str:
     return f"“Run” is the best quality that meets the deadline, by {name}: {values}.{lacks}"
 
 
+def same_bytes(compared: int, different: int) -> str:
+    """How many of the replies that were compared had the bytes of the idle server's."""
+    return f"{compared - different:,} of {compared:,}" if compared else "-"
+
+
+def reply_words(summary: Summary) -> str:
+    """What was checked of the replies; empty for a sweep that was made before that was noted."""
+    parts = [curve.checks for curve in summary.curves if curve.checks]
+    if not parts:
+        return ""
+    checked, decoded = sum(one.checked for one in parts), sum(one.decoded for one in parts)
+    compared, different = sum(one.compared for one in parts), sum(one.different for one in parts)
+    said = f"Replies: {checked:,} looked at, {decoded:,} of them decoded; "
+    if not compared:
+        return f"{said}none compared with the idle server's."
+    said += f"{compared:,} compared with the idle server's for the same request: "
+    if not different:
+        return f"{said}the same bytes."
+    if any(one.same_bytes == "no" for one in parts):
+        return f"{said}{different:,} with OTHER BYTES."
+    return f"{said}{different:,} with other bytes, which this model does not rule out (--field bitwise=true does)."
+
+
 def verdict(summary: Summary) -> str:
     """How far the sweep came."""
     runs = len(summary.invalid)

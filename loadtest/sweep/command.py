@@ -13,6 +13,9 @@ A rate meets a deadline if 99 % of what was sent was answered well within it, co
 have been sent: what failed, was refused or never came is late. Written are the result (JSON, all runs within) and a
 report (HTML in one file) beside it.
 
+The idle server is asked a few requests of each step count first; some of the load repeats them, and after each run
+their bytes are compared (--verify).
+
 Exit code: 0; 1 if the server went away or replies were wrong; 2 for an error in what was asked; 130 after Ctrl-C, which
 still shows and writes what was measured.
 """
@@ -23,6 +26,7 @@ import argparse
 import secrets
 import sys
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from loadtest import arguments
@@ -86,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--seed", type=arguments.seed, metavar="N", help="of arrivals and images (default: drawn)")
     asked = parser.add_argument_group("requests")
     arguments.add_requests(asked)
+    arguments.add_verify(asked)
     asked.add_argument(
         "--processes", type=arguments.positive, default=1, metavar="N", help="of the client (default: %(default)s)"
     )
@@ -102,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     from loadtest.report.terminal import table
     from loadtest.sweep.conduct import Aborted, conduct
     from loadtest.sweep.findings import summary
-    from loadtest.target import find
+    from loadtest.target import References, find
 
     out = args.out or Path(f"sweep-{datetime.now():%Y%m%d-%H%M%S}.json")
     check_out(out)
@@ -139,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
     say(f"sweep of {', '.join(map(str, steps))} NFE at {base.url}, {args.minutes:g} minutes at most; result: {out}")
     gone = ""
     try:
-        sweep = conduct(asked, base, measure, out, sys.argv[1:], before, say)
+        sweep = conduct(asked, base, partial(measure, known=References()), out, sys.argv[1:], before, say)
     except Aborted as error:
         gone, sweep = str(error), read_sweep(out)
     if not sweep.runs:
@@ -153,12 +158,12 @@ def run(args: argparse.Namespace) -> int:
         return 1
     if sweep.interrupted:
         return 130
-    wrong = any(one.checks.wrong for one in sweep.runs)
+    wrong = any(one.checks.wrong or one.checks.same_bytes == "no" for one in sweep.runs)
     return 1 if wrong or not any(curve.levels for curve in found.curves) else 0
 
 
 def _base(args: argparse.Namespace) -> Settings:
-    """What all runs share. Bytes are compared in none of them: that is `run`'s, and would take time from each."""
+    """What all runs share."""
     return Settings(
         url=args.url if "://" in args.url else f"http://{args.url}",
         concurrency=args.processes,
@@ -170,7 +175,7 @@ def _base(args: argparse.Namespace) -> Settings:
         headers=dict(args.header),
         max_lateness=LATENESS * min(args.slo),
         processes=args.processes,
-        verify=0.0,
+        verify=args.verify,
     )
 
 

@@ -52,6 +52,7 @@ def conduct(
     when a run fails after others succeeded, and what `measure` raises when the first one does.
     """
     plan = asked.plan()
+    shared = replace(base, verify_seed=asked.seed)
     runs: list[Run] = list(before.runs) if before else []
     spent = before.seconds if before else 0.0
     started = before.started if before else datetime.now(UTC).astimezone().isoformat(timespec="seconds")
@@ -82,7 +83,7 @@ def conduct(
             return whole
         asked_at = now()
         try:
-            run = measure(settings_of(base, plan, probe, asked.seed + len(runs)))
+            run = measure(settings_of(shared, plan, probe, asked.seed + len(runs)))
             if run.interrupted:
                 raise KeyboardInterrupt
             if run.aborted:
@@ -136,10 +137,12 @@ def line(plan: Plan, probe: Probe, run: Run, elapsed: float) -> str:
     what = f"{probe.steps} NFE, {'idle' if probe.rate is None else f'{number(probe.rate)}/s ({probe.phase})'}"
     if not run.valid:
         return f"{clock} {what}: INVALID, {run.lateness.why}"
+    different = run.checks.different if run.checks.same_bytes == "no" else 0
+    bytes_ = f", OTHER BYTES in {different} of {run.checks.compared} compared" if different else ""
     p50, p99 = one.latency.p50, one.latency.p99
     times = "no good reply" if p50 is None or p99 is None else f"p50 {milliseconds(p50)}, p99 {milliseconds(p99)}"
     failed = f", {share(one.sent - one.ok, one.sent)} failed or refused" if one.ok < one.sent else ""
-    return f"{clock} {what}: {times}{failed}"
+    return f"{clock} {what}: {times}{failed}{bytes_}"
 
 
 def _clock(seconds: float) -> str:

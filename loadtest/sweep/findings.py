@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from loadtest.counts import quantile, within
 from loadtest.numbers import count
-from loadtest.result import Run, StepCount
+from loadtest.result import MOST_EXAMPLES, Checks, Run, StepCount
 from loadtest.sweep.borders import Plan, Point, border, reachable, spread
 from loadtest.sweep.policy import beyond_the_client, idle_point
 from loadtest.sweep.result import Found, Idle, StepCountFound, Sweep
@@ -52,6 +53,7 @@ def curves(plan: Plan, runs: Sequence[Run]) -> tuple[Curve, ...]:
                 knee(levels),
                 max((level.throughput for level in levels), default=0.0),
                 quality(model.get("quality"), steps)[1],
+                checks([run.checks for run in runs if _steps(_only(run)) == steps]),
             )
         )
     return tuple(found)
@@ -77,6 +79,7 @@ def found(curves: Sequence[Curve]) -> tuple[StepCountFound, ...]:
                 for limit in curve.limits
             ),
             quality=curve.quality,
+            checks=curve.checks,
         )
         for curve in curves
     )
@@ -125,6 +128,29 @@ def quality(table: Any, steps: int) -> tuple[str, float | None]:
     return "", None
 
 
+def checks(parts: Sequence[Checks]) -> Checks:
+    """What was checked of the replies of several runs, together."""
+    said = [one.same_bytes for one in parts]
+    worst: tuple[Literal["no", "not promised", "yes"], ...] = ("no", "not promised", "yes")
+    return Checks(
+        checked=sum(one.checked for one in parts),
+        decoded=sum(one.decoded for one in parts),
+        wrong=sum(one.wrong for one in parts),
+        compared=sum(one.compared for one in parts),
+        different=sum(one.different for one in parts),
+        same_bytes=next((one for one in worst if one in said), "not checked"),
+        examples=tuple(dict.fromkeys(text for one in parts for text in one.examples))[:MOST_EXAMPLES],
+    )
+
+
+def checks_by_steps(runs: Sequence[Run]) -> str:
+    """Of which step counts replies had other bytes."""
+    different = Counter[int]()
+    for run in runs:
+        different[_steps(_only(run))] += run.checks.different
+    return ", ".join(f"{steps} NFE: {number:,}" for steps, number in sorted(different.items()) if number)
+
+
 def _limit(plan: Plan, number: int, points: Sequence[Point], idle: Point | None) -> Limit:
     one, (low, high) = border(plan, number, points), spread(plan, number, points)
     return Limit(
@@ -165,18 +191,27 @@ def _level(runs: Sequence[Run]) -> Level:
         p99=quantile(histograms, sent, 0.99),
         mean=mean([(part.latency.mean, part.ok) for part in parts]),
         stages={name: value for name, value in stages.items() if value is not None},
+        compared=sum(run.checks.compared for run in runs),
+        different=sum(run.checks.different for run in runs),
     )
 
 
 def _warnings(sweep: Sweep) -> tuple[str, ...]:
+    found = checks([run.checks for run in sweep.runs])
     warnings = []
     if sweep.aborted:
         warnings.append(f"The sweep ended before its time: {sweep.aborted}")
     if sweep.interrupted:
         warnings.append("The sweep was interrupted; what was measured until then is here.")
-    wrong = sum(run.checks.wrong + run.checks.different for run in sweep.runs)
-    if wrong:
-        warnings.append(f"{wrong} replies were not what was asked for; their runs say which (checks in the JSON).")
+    if found.wrong:
+        replies = f"{count(found.wrong, 'reply', 'replies')} {'was' if found.wrong == 1 else 'were'}"
+        warnings.append(f"{replies} not what was asked for, and count as failed.")
+    if found.same_bytes == "no":
+        replies = f"{found.different:,} of {count(found.compared, 'reply', 'replies')} under load"
+        where = checks_by_steps(sweep.runs)
+        warnings.append(f"{replies} had OTHER BYTES than the idle server gave for the same request ({where}).")
+    if found.examples and (found.wrong or found.same_bytes == "no"):
+        warnings.append(f"For instance: {'; '.join(found.examples[:2])}.")
     prints = {(run.server.model or {}).get("fingerprint") for run in sweep.runs}
     if len(prints) > 1:
         warnings.append("The server's fingerprint changed during the sweep: its figures are of several servers.")

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from loadtest.result import FORMAT_VERSION, Part, Run
+from loadtest.result import FORMAT_VERSION, Checks, Part, Run
 from loadtest.sweep.borders import Plan
 
 
@@ -67,6 +67,8 @@ class StepCountFound(Part):
     """The highest throughput, good replies per second."""
     limits: tuple[Found, ...]
     quality: float | None
+    checks: Checks | None = None
+    """Of the replies of all its runs, the invalid ones too. None: written before sweeps compared bytes."""
 
 
 class Sweep(Part):

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from loadtest.result import Checks
+
 STAGES = ("queue", "network", "decode", "encode")
 """Of the server's Server-Timing, in the order in which a request passes them."""
 
@@ -30,6 +32,10 @@ class Level:
     """Of what was answered well."""
     stages: dict[str, float]
     """Mean seconds in each stage, by the server; empty: it did not say."""
+    compared: int = 0
+    """Replies to requests that had been asked of the idle server."""
+    different: int = 0
+    """Of which the bytes differed from those of the idle one."""
 
     def few(self, q: float) -> bool:
         """Whether not even one request lies beyond a quantile."""
@@ -75,6 +81,8 @@ class Curve:
     """The highest throughput seen, per second."""
     quality: float | None = None
     """A distance between generated and real images as the manifest has it; lower is better."""
+    checks: Checks | None = None
+    """Of the replies of all runs, the invalid ones too."""
 
     def unknown(self, deadline: int) -> bool:
         """Whether nothing measured says at which rates a deadline (its number) is met."""

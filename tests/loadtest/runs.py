@@ -36,10 +36,13 @@ def run_of(
     quality: dict[str, Any] | None = None,
     stages: dict[str, float] | None = None,
     interrupted: bool = False,
+    different: int = 0,
+    promised: bool = True,
 ) -> Run:
     """A run that sent requests evenly over its window and saw these latencies (seconds; infinite: refused).
 
-    `late` is why the client did not keep its schedule; `stages` are seconds that every good reply spent in each.
+    `late` is why the client did not keep its schedule; `stages` are seconds that every good reply spent in each. Of
+    every twentieth good reply the bytes were compared, and `different` of those differed.
     """
     sent = np.asarray(latencies, np.float64)
     good = sent[np.isfinite(sent)]
@@ -104,7 +107,13 @@ def run_of(
         steps=(one,),
         goodput=None,
         checks=Checks(
-            checked=len(good), decoded=0, wrong=0, compared=0, different=0, same_bytes="not checked", examples=()
+            checked=len(good),
+            decoded=len(good),
+            wrong=0,
+            compared=len(good) // 20,
+            different=different,
+            same_bytes="yes" if not different else "no" if promised else "not promised",
+            examples=(f"steps={steps}, seed=7: other bytes under load than from the idle server",) if different else (),
         ),
         timeline=(),
         interrupted=interrupted,

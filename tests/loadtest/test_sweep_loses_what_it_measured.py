@@ -157,7 +157,7 @@ def test_whole_command_writes_result_page_and_table(
 ) -> None:
     server = FakeServer()
     monkeypatch.setattr("loadtest.target.find", lambda _: Found)
-    monkeypatch.setattr("loadtest.measure.measure", lambda settings: server.measure(settings))
+    monkeypatch.setattr("loadtest.measure.measure", lambda settings, known: server.measure(settings))
     server.on_run = raising(KeyboardInterrupt(), 9)
     out = tmp_path / "sweep.json"
     assert command.run(parsed("--out", str(out), "--slo", "50,100")) == 130
