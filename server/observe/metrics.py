@@ -52,10 +52,11 @@ class Metrics:
         self._requests = counter("requests_total", "Requests for pictures answered.", "endpoint", "steps", "code")
         self._request_seconds = histogram(
             "request_seconds",
-            "From a request's header to its last byte handed over, of those that got their picture.",
+            "From a request's header to its last byte handed over, of those that got their picture, by source.",
             SECONDS,
             "endpoint",
             "steps",
+            "source",
         )
         self._first_image = histogram(
             "first_image_seconds",
@@ -113,7 +114,7 @@ class Metrics:
         steps = UNSETTLED if account.steps is None else str(account.steps)
         self._requests.child(account.endpoint, steps, str(account.status)).inc()
         if account.status == OK:
-            self._request_seconds.child(account.endpoint, steps).observe(seconds)
+            self._request_seconds.child(account.endpoint, steps, account.source or "run").observe(seconds)
             if account.deadline is not None and seconds > account.deadline:
                 self._late.inc()
             if account.first_image is not None:

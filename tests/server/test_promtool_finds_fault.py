@@ -99,7 +99,7 @@ def test_every_event_moves_its_series() -> None:
         'longjump_requests_total{code="200",endpoint="generate",steps="4"}': 2,
         'longjump_requests_total{code="504",endpoint="images",steps="1"}': 1,
         'longjump_requests_total{code="422",endpoint="generate",steps="none"}': 1,
-        'longjump_request_seconds_count{endpoint="generate",steps="4"}': 2,
+        'longjump_request_seconds_count{endpoint="generate",source="run",steps="4"}': 2,
         'longjump_first_image_seconds_bucket{le="0.002",steps="4"}': 2,
         'longjump_stage_seconds_bucket{le="0.003",stage="network",steps="4"}': 0,
         'longjump_stage_seconds_bucket{le="0.005",stage="network",steps="4"}': 2,
@@ -124,7 +124,7 @@ def test_every_event_moves_its_series() -> None:
     assert {series: after.get(series) for series in expected} == expected
     assert not any(before.get(series) for series in expected)
     assert 'longjump_tick_cost_seconds{model="two",rows="2"}' not in after  # a guess is not told as a measurement
-    assert 'longjump_request_seconds_count{endpoint="images",steps="1"}' not in after
+    assert 'longjump_request_seconds_count{endpoint="images",source="run",steps="1"}' not in after
 
 
 def values(metrics: Metrics) -> dict[str, float]:

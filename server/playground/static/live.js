@@ -1,17 +1,21 @@
 // The server as /metrics shows it, once a second while somebody looks.
 
 import { ask, Gone } from "./api.js";
-import { $, h, milliseconds, svg } from "./dom.js";
+import { $, h, svg } from "./dom.js";
 import { lookOut } from "./messages.js";
-import { buckets, grown, parse, quantile, sum } from "./prometheus.js";
+import { bracket, buckets, grown, parse, sum } from "./prometheus.js";
 import { state } from "./state.js";
 
 const EVERY = 1000; // ms
-const KEPT = 61; // readings: a minute
+const SPAN = 60; // seconds that are drawn
+const GAP = 10; // seconds between two readings, beyond which they are not compared
 const WINDOW = 30; // seconds that quantiles and ticks are of
 const RATE_OVER = 3; // seconds
+const REQUESTS = "longjump_requests_total";
 const TIMES = "longjump_request_seconds";
 const TICKS = "longjump_tick_rows";
+const ENOUGH = 100; // requests, from which on one in a hundred is one that there was
+const ROWS_SHOWN = 8; // step counts
 
 const readings = []; // { at, series }, the newest last
 let served = null; // fingerprints
@@ -36,10 +40,11 @@ async function read() {
     const text = await (await ask("metrics", {}, { fresh: true })).text();
     const series = parse(text);
     const last = readings[readings.length - 1];
-    // A server that was started again counts anew.
-    if (last && sum(series, `${TICKS}_count`) < sum(last.series, `${TICKS}_count`)) readings.length = 0;
-    readings.push({ at: performance.now() / 1000, series });
-    readings.splice(0, readings.length - KEPT);
+    const at = performance.now() / 1000;
+    // A server that was started again counts anew; and what passed while nobody looked is not of the last seconds.
+    if (last && (at - last.at > GAP || sum(series, `${TICKS}_count`) < sum(last.series, `${TICKS}_count`))) readings.length = 0;
+    readings.push({ at, series });
+    while (at - readings[0].at > SPAN) readings.shift();
     show(series);
   } catch (error) {
     showState("gone");
@@ -62,20 +67,34 @@ function show(series) {
   if (served !== null && fingerprints !== served) changed();
   served = fingerprints;
 
+  const now = readings[readings.length - 1].at;
   const rates = readings.slice(1).map((one, i) =>
-    Math.max(0, sum(one.series, "longjump_requests_total") - sum(readings[i].series, "longjump_requests_total")) / (one.at - readings[i].at));
+    [one.at, Math.max(0, sum(one.series, REQUESTS) - sum(readings[i].series, REQUESTS)) / (one.at - readings[i].at)]);
   const start = before(RATE_OVER);
-  const seconds = readings[readings.length - 1].at - start.at;
-  const rate = seconds ? (sum(series, "longjump_requests_total") - sum(start.series, "longjump_requests_total")) / seconds : 0;
-  $("live-rate").textContent = rate < 10 ? rate.toFixed(1) : Math.round(rate);
+  const rate = (sum(series, REQUESTS) - sum(start.series, REQUESTS)) / (now - start.at);
+  $("live-rate").textContent = now === start.at ? "–" : rate < 10 ? rate.toFixed(1) : Math.round(rate);
   spark($("live-rate-line"), rates);
-  const backlogs = readings.map((one) => sum(one.series, "longjump_backlog_row_steps"));
-  $("live-backlog").textContent = backlogs[backlogs.length - 1];
+  const backlogs = readings.map((one) => [one.at, sum(one.series, "longjump_backlog_row_steps")]);
+  $("live-backlog").textContent = backlogs[backlogs.length - 1][1];
   spark($("live-backlog-line"), backlogs);
 
-  const old = before(WINDOW).series;
+  const { at, series: old } = before(WINDOW);
+  $("live-note").textContent = now === at ? "from now on" : `the last ${Math.round(now - at)} s`;
+  showKinds(series, old);
   showTicks(grown(buckets(series, TICKS), buckets(old, TICKS)));
   showLatency(series, old);
+}
+
+const isCached = { source: (text) => text === "cache" };
+const isMade = { source: (text) => text !== "cache" };
+const isRefused = { code: (text) => Number(text) >= 400 };
+
+// What became of the requests of the window.
+function showKinds(series, old) {
+  const more = (name, wanted) => sum(series, name, wanted) - sum(old, name, wanted);
+  const kinds = [[more(`${TIMES}_count`, isMade), "made"], [more(`${TIMES}_count`, isCached), "from the cache"], [more(REQUESTS, isRefused), "refused"]];
+  const said = kinds.filter(([count], i) => count || !i).map(([count, what]) => `${count} ${what}`);
+  $("live-kinds").textContent = said.join(", ");
 }
 
 function showState(name) {
@@ -83,51 +102,74 @@ function showState(name) {
   $("state-text").textContent = name;
 }
 
-// A line over the last minute, from 0 up; what is before the first reading is left free.
+// A line through [at, value] over the last minute, from 0 up; what is before the first reading is left free.
 function spark(root, values) {
-  const most = Math.max(1, ...values);
+  const now = readings[readings.length - 1].at;
+  const most = Math.max(1, ...values.map(([, value]) => value));
   const [width, height] = [120, 32];
   root.setAttribute("viewBox", `0 0 ${width} ${height}`);
   root.setAttribute("preserveAspectRatio", "none");
-  const x = (i) => width - ((values.length - 1 - i) * width) / (KEPT - 1);
+  const x = (at) => width - ((now - at) * width) / SPAN;
   const y = (value) => height - 1 - (value / most) * (height - 3);
-  const line = values.map((value, i) => `${x(i).toFixed(1)},${y(value).toFixed(1)}`).join(" ");
+  const line = values.map(([at, value]) => `${x(at).toFixed(1)},${y(value).toFixed(1)}`).join(" ");
   if (values.length < 4) return root.replaceChildren();
   root.replaceChildren(
-    svg("polygon", { points: `${x(0)},${height} ${line} ${width},${height}`, class: "area" }),
+    svg("polygon", { points: `${x(values[0][0])},${height} ${line} ${width},${height}`, class: "area" }),
     svg("polyline", { points: line, class: "line" }),
   );
 }
 
+// Counts by bucket: bars for the rows that a tick may have here, and for what was seen beyond.
 function showTicks(cumulative) {
-  const counts = cumulative.map(([bound, count], i) => [bound, count - (i ? cumulative[i - 1][1] : 0)]);
-  const most = Math.max(1, ...counts.map(([, count]) => count));
-  const [width, height, foot] = [240, 84, 14];
-  const step = width / Math.max(1, counts.length);
+  const counts = cumulative.map(([bound, count], i) => {
+    const [least, before] = i ? [cumulative[i - 1][0] + 1, cumulative[i - 1][1]] : [1, 0];
+    const rows = bound === Infinity ? `over ${least - 1}` : least === bound ? String(bound) : `${least}–${bound}`;
+    return { rows, bound, count: count - before };
+  });
+  const limit = Math.max(1, ...values("longjump_tick_limit_rows"));
+  const shown = counts.filter(({ count }, i) => count || i === 0 || counts[i - 1].bound < limit);
+  const most = Math.max(1, ...counts.map(({ count }) => count));
+  const [width, height, foot] = [Math.max(240, 34 * shown.length), 92, 14];
+  const step = width / shown.length;
   const root = $("live-ticks");
   root.setAttribute("viewBox", `0 0 ${width} ${height}`);
   root.replaceChildren(
-    ...counts.flatMap(([bound, count], i) => {
-      const tall = count ? Math.max(2, ((height - foot - 4) * count) / most) : 0;
+    ...shown.flatMap(({ rows, count }, i) => {
+      const tall = count ? Math.max(2, ((height - foot - 14) * count) / most) : 0;
+      const middle = { x: (i + 0.5) * step, "text-anchor": "middle" };
       return [
         svg("rect", { x: i * step + 1.5, y: height - foot - tall, width: step - 3, height: tall, rx: 1.5, class: "bar" }),
-        svg("text", { x: (i + 0.5) * step, y: height - 3, "text-anchor": "middle" }, bound === Infinity ? ">" : String(bound)),
+        svg("text", { ...middle, y: height - 3 }, rows),
+        svg("text", { ...middle, y: height - foot - tall - 3, class: "count" }, count ? String(count) : ""),
       ];
     }),
     svg("line", { x1: 0, x2: width, y1: height - foot, y2: height - foot, class: "axis" }),
   );
-  const said = counts.filter(([, count]) => count).map(([bound, count]) => `${count} of up to ${bound}`);
+  const said = counts.filter(({ count }) => count).map(({ rows, count }) => `${count} of ${rows}`);
   root.setAttribute("aria-label", `Ticks by their rows: ${said.join(", ") || "none"}`);
 }
 
+// Of the newest reading.
+const values = (name) => (readings[readings.length - 1].series.get(name) ?? []).map(({ value }) => value);
+
+// Seconds as a bucket has them: "50–100 ms".
+function between([low, high]) {
+  const [unit, scale] = (high === Infinity ? low : high) < 1 ? ["ms", 1000] : ["s", 1];
+  const text = (seconds) => String(Number((scale * seconds).toPrecision(3)));
+  if (high === Infinity) return `over ${text(low)} ${unit}`;
+  return low ? `${text(low)}–${text(high)} ${unit}` : `under ${text(high)} ${unit}`;
+}
+
+// Of what was made: an answer from the cache takes no network evaluation, and would hide what one costs.
 function showLatency(series, old) {
   const known = new Set((series.get(`${TIMES}_count`) ?? []).map(({ labels }) => labels.steps));
   for (const model of state.models) for (const steps of model.steps) known.add(String(steps));
-  const rows = [...known].sort((a, b) => a - b).map((steps) => {
-    const times = grown(buckets(series, TIMES, { steps }), buckets(old, TIMES, { steps }));
+  const rows = [...known].sort((a, b) => a - b).slice(0, ROWS_SHOWN).map((steps) => {
+    const times = grown(buckets(series, TIMES, { steps, ...isMade }), buckets(old, TIMES, { steps, ...isMade }));
     const total = times.length ? times[times.length - 1][1] : 0;
-    const shown = (q) => (total ? milliseconds(1000 * quantile(q, times)) : "–");
-    return h("tr", total ? {} : { class: "idle" }, h("th", { scope: "row" }, steps), h("td", {}, shown(0.5)), h("td", {}, shown(0.99)), h("td", {}, String(total)));
+    const half = total ? between(bracket(0.5, times)) : "–";
+    const tail = total >= ENOUGH ? between(bracket(0.99, times)) : total ? h("span", { class: "few" }, "too few") : "–";
+    return h("tr", total ? {} : { class: "idle" }, h("th", { scope: "row" }, steps), h("td", {}, half), h("td", {}, tail), h("td", {}, String(total)));
   });
-  $("live-latency").replaceChildren(...rows.slice(0, 8));
+  $("live-latency").replaceChildren(...rows);
 }

@@ -22,9 +22,12 @@ export function parse(text) {
 
 const number = (text) => (text === "+Inf" ? Infinity : text === "-Inf" ? -Infinity : Number(text));
 
+// Whether labels are those wanted: each is a text, or a function that says whether a text will do.
+const fits = (labels, wanted) =>
+  Object.entries(wanted).every(([label, value]) => (typeof value === "function" ? value(labels[label]) : labels[label] === value));
+
 export function sum(series, name, wanted = {}) {
-  const found = (series.get(name) ?? []).filter(({ labels }) =>
-    Object.entries(wanted).every(([label, value]) => labels[label] === value));
+  const found = (series.get(name) ?? []).filter(({ labels }) => fits(labels, wanted));
   return found.reduce((total, { value }) => total + value, 0);
 }
 
@@ -32,7 +35,7 @@ export function sum(series, name, wanted = {}) {
 export function buckets(series, name, wanted = {}) {
   const counts = new Map();
   for (const { labels, value } of series.get(`${name}_bucket`) ?? []) {
-    if (!Object.entries(wanted).every(([label, text]) => labels[label] === text)) continue;
+    if (!fits(labels, wanted)) continue;
     const bound = number(labels.le);
     counts.set(bound, (counts.get(bound) ?? 0) + value);
   }
@@ -46,14 +49,10 @@ export function grown(later, earlier) {
   return later.map(([bound, count]) => [bound, less ? count : count - (before.get(bound) ?? 0)]);
 }
 
-// The q-quantile by linear interpolation within its bucket, as PromQL's histogram_quantile has it; NaN of nothing.
-export function quantile(q, cumulative) {
+// The bucket that the q-quantile lies in, (low, high], which is all that a histogram knows of it; null of nothing.
+export function bracket(q, cumulative) {
   const total = cumulative.length ? cumulative[cumulative.length - 1][1] : 0;
-  if (!total) return NaN;
-  const rank = q * total;
-  const at = cumulative.findIndex(([, count]) => count >= rank);
-  const [bound, count] = cumulative[at];
-  const [low, below] = at ? cumulative[at - 1] : [0, 0];
-  if (bound === Infinity) return low;
-  return count === below ? bound : low + ((bound - low) * (rank - below)) / (count - below);
+  if (!total) return null;
+  const at = cumulative.findIndex(([, count]) => count >= q * total);
+  return [at ? cumulative[at - 1][0] : 0, cumulative[at][0]];
 }

@@ -5,12 +5,14 @@ Every page is watched: a test that left an error in its console, or asked anybod
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,7 +24,9 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request,
 
 from server.serve import DEMO
 
-from ..conftest import Server, Start, eventually
+from ..conftest import Server, Start, eventually, starter
+
+HERE = Path(__file__).parent
 
 PATIENCE_MS = 20_000
 
@@ -39,16 +43,53 @@ _PIXELS = """(element) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for a module."""
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("chromium is not installed; on Debian: apt install chromium")
+Made = TypeVar("Made")
+
+
+class Lasting:
+    """What all tests of this folder share: made when one wants it, and gone after the last one."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+        self._ends = contextlib.ExitStack()
+
+    def get(self, name: str, make: Callable[[], AbstractContextManager[Made]]) -> Made:
+        if name not in self._made:
+            self._made[name] = self._ends.enter_context(make())
+        made: Made = self._made[name]
+        return made
+
+    def end(self) -> None:
+        self._made.clear()
+        self._ends.close()
+
+
+LASTING = Lasting()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Iterator[None]:
+    """End what lasts before a test of another folder: while Playwright runs, no other event loop can in this thread."""
+    yield
+    if nextitem is None or HERE not in nextitem.path.parents:
+        LASTING.end()
+
+
+@contextlib.contextmanager
+def chromium(program: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=program)
         yield launched
         launched.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Browser:
+    """The one browser."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("chromium is not installed; on Debian: apt install chromium")
+    return LASTING.get("browser", lambda: chromium(program))
 
 
 class Window:
@@ -120,12 +161,26 @@ class Window:
         """The picture that the server gives a program, [H, W, 3]."""
         return decoded(self.server.client.get(target).content)
 
+    def fresh(self, fragment: str = "") -> None:
+        """Load the playground as for the first time, but for the browser's cache."""
+        if self.page.url.startswith(self.base):
+            self.page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+            self.page.goto("about:blank")  # a page with another fragment is the same page
+        self.requests.clear()
+        self.open(fragment)
+
     def close(self) -> None:
-        """Close it, and complain of errors and of requests that went elsewhere."""
+        """Close it, and complain."""
         self.context.close()
+        self.check()
+
+    def check(self) -> None:
+        """Complain of errors and of requests that went elsewhere, since the last time."""
         unexpected = [text for text in self.errors if not any(re.search(known, text) for known in self._allowed)]
-        assert not unexpected
         elsewhere = [request.url for request in self.requests if not request.url.startswith((self.base, "blob:"))]
+        self.errors.clear()
+        self._allowed.clear()
+        assert not unexpected
         assert not elsewhere
 
 
@@ -158,20 +213,34 @@ def open_window(browser: Browser, start: Start) -> Iterator[Open]:
 
 
 @pytest.fixture(scope="module")
-def tiny(start_shared: Start, images: Path) -> Server:
-    """A server of 8x8 pictures: cat, dog, owl; 1, 2 or 4 steps."""
-    return start_shared(images)
+def start_lasting(tmp_path_factory: pytest.TempPathFactory) -> Start:
+    """Start servers that all tests of this folder share."""
+    return LASTING.get("servers", lambda: contextlib.contextmanager(starter)(tmp_path_factory.mktemp("gates")))
 
 
 @pytest.fixture(scope="module")
-def demo(start_shared: Start) -> Server:
+def tiny(start_lasting: Start, images: Path) -> Server:
+    """A server of 8x8 pictures: cat, dog, owl; 1, 2 or 4 steps."""
+    return LASTING.get("tiny", lambda: contextlib.nullcontext(start_lasting(images)))
+
+
+@pytest.fixture(scope="module")
+def demo(start_lasting: Start) -> Server:
     """A server of the demo, with its network."""
-    return start_shared(DEMO, fake=False)
+    return LASTING.get("demo", lambda: contextlib.nullcontext(start_lasting(DEMO, fake=False)))
+
+
+@pytest.fixture(scope="module")
+def kept(browser: Browser, tiny: Server) -> Iterator[Window]:
+    """A page that the tests of a module load one after the other."""
+    window = Window(browser, tiny, permissions=["clipboard-read", "clipboard-write"], accept_downloads=True)
+    yield window
+    window.close()
 
 
 @pytest.fixture
-def window(open_window: Open, tiny: Server) -> Window:
-    """The playground of the tiny server, its first pictures compared."""
-    window = open_window(tiny, permissions=["clipboard-read", "clipboard-write"], accept_downloads=True)
-    window.open()
-    return window
+def window(kept: Window) -> Iterator[Window]:
+    """The playground of the tiny server as somebody sees it who comes new, its first pictures compared."""
+    kept.fresh()
+    yield kept
+    kept.check()

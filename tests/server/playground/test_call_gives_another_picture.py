@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +16,25 @@ from playwright.sync_api import expect
 from export.runtime.grids import flow_grid
 from export.wrap import wrap
 
-from ..conftest import ROOT, Server, Start, jump_graph
+from ..conftest import ROOT, Start, jump_graph
 from .conftest import Open, Window, decoded
 
 OUTPUT = "output"
 """The file for what a call writes to its standard output."""
 
 
+@pytest.fixture(scope="module")
+def owl(kept: Window) -> Window:
+    """A page whose class and seed stay what they are, whatever way to look a test takes."""
+    kept.fresh("#label=owl&seed=11")
+    return kept
+
+
 @pytest.fixture
-def window(open_window: Open, tiny: Server) -> Window:
-    window = open_window(tiny, permissions=["clipboard-read", "clipboard-write"])
-    window.open("#label=owl&seed=11")
-    return window
+def window(owl: Window) -> Iterator[Window]:
+    owl["#tab-compare"].click()
+    yield owl
+    owl.check()
 
 
 def run(window: Window, kind: str, folder: Path) -> list[Path]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from trainer.oracle import GaussianMixture
 
@@ -23,12 +24,20 @@ def plane(start_shared: Start, points: Path) -> Server:
     return start_shared(points, fake=False)
 
 
-@pytest.fixture
-def lab(open_window: Open, plane: Server) -> Window:
-    window = open_window(plane)
+@pytest.fixture(scope="module")
+def shared_lab(browser: Browser, plane: Server) -> Iterator[Window]:
+    window = Window(browser, plane)
     window.page.goto(f"{window.base}/lab")
     expect(window["#model-told"]).to_contain_text("any jump")
-    return window
+    yield window
+    window.close()
+
+
+@pytest.fixture
+def lab(shared_lab: Window) -> Iterator[Window]:
+    """The page that these tests share: each sets the controls of its own figure."""
+    yield shared_lab
+    shared_lab.check()
 
 
 def evaluated(window: Window, expression: str) -> Any:
@@ -140,12 +149,11 @@ def test_page_without_points_says_nothing(open_window: Open, tiny: Server) -> No
     expect(window["#field"]).to_be_visible()
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280])
-def test_page_is_wider_than_the_screen(open_window: Open, plane: Server, width: int) -> None:
-    window = open_window(plane, viewport={"width": width, "height": 800})
-    window.page.goto(f"{window.base}/lab")
-    expect(window["#densities canvas"]).to_have_count(2)
-    assert window.page.evaluate("document.documentElement.scrollWidth") <= width
+def test_page_is_wider_than_the_screen(lab: Window) -> None:
+    expect(lab["#densities canvas"]).to_have_count(2)
+    for width in (360, 768, 1280):
+        lab.page.set_viewport_size({"width": width, "height": 900})
+        assert lab.page.evaluate("document.documentElement.scrollWidth") <= width, width
 
 
 def shot(window: Window, selector: str) -> str:

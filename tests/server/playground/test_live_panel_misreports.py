@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 
 import numpy as np
-import pytest
 from playwright.sync_api import expect
 from prometheus_client.parser import text_string_to_metric_families
 
-from ..conftest import Server, Start
+from ..conftest import Start
 from .conftest import Open, Window
-
-
-@pytest.fixture
-def window(open_window: Open, tiny: Server) -> Window:
-    window = open_window(tiny)
-    window.open()
-    return window
 
 
 def module(window: Window, expression: str, *values: object) -> object:
@@ -66,42 +59,68 @@ def test_text_is_read_otherwise(window: Window) -> None:
 
 
 def test_quantile_is_another(window: Window) -> None:
-    """Of uniform values, within the width of a bucket; and where they fall into one bucket, by its length."""
+    """Of any values, it lies in the bucket that is told; and of nothing, nothing is told."""
     bounds = [0.1, 0.2, 0.5, 1.0]
     values = np.random.Generator(np.random.PCG64(5)).uniform(0, 1, 4000)
     cumulative = [[bound, int((values <= bound).sum())] for bound in bounds]
-    for q in (0.05, 0.5, 0.99):
-        found = module(window, "prometheus.quantile(values[0], values[1])", q, cumulative)
-        assert isinstance(found, float)
-        assert found == pytest.approx(np.quantile(values, q), abs=0.02)
-    one = [[0.1, 0], [0.2, 10], [0.5, 10]]
-    assert module(window, "prometheus.quantile(0.5, values[0])", one) == pytest.approx(0.15)
-    nothing = module(window, "prometheus.quantile(0.5, values[0])", [[0.1, 0], [0.2, 0]])
-    assert isinstance(nothing, float)
-    assert math.isnan(nothing)
-    beyond = module(window, "prometheus.quantile(0.99, [[1, 1], [Infinity, 100]])")
-    assert beyond == 1  # what is beyond the last bound is at least that
+    for q in (0.05, 0.15, 0.5, 0.99):
+        found = module(window, "prometheus.bracket(values[0], values[1])", q, cumulative)
+        assert isinstance(found, list)
+        low, high = found
+        assert low < np.quantile(values, q) <= high
+        assert high == 0.1 or low == bounds[bounds.index(high) - 1]
+    assert module(window, "prometheus.bracket(0.5, values[0])", [[0.1, 0], [0.2, 0]]) is None
+    assert module(window, "prometheus.bracket(0.5, [])") is None
+    assert module(window, "prometheus.bracket(0.99, [[1, 1], [Infinity, 100]])") == [1, math.inf]
     begun_again = module(window, "prometheus.grown(values[0], values[1])", [[1, 2], [2, 3]], [[1, 5], [2, 9]])
     assert begun_again == [[1, 2], [2, 3]]
 
 
 def row(window: Window, steps: int) -> list[str]:
+    """p50, p99 and the number of requests of a step count."""
     found = window["#live-latency tr"].filter(has=window.page.locator("th", has_text=str(steps)))
     return [text.strip() for text in found.locator("td").all_inner_texts()]
 
 
-def test_requests_are_not_counted(open_window: Open, start: Start, images: object) -> None:
-    server = start(images)
-    window = open_window(server)
-    window.open()
+SPAN = re.compile(r"(?:under|over) [\d.]+ (?:ms|s)|[\d.]+–[\d.]+ (?:ms|s)")
+"""A bucket, and not a time that was measured."""
+
+
+def test_requests_are_not_counted(window: Window) -> None:
     window.until(lambda: row(window, 4)[2:] == ["1"], "the page's own request is counted")
-    for seed in range(20):
-        assert server.client.post(f"/generate?seed={seed}&steps=4").status_code == 200
+    for seed in range(1000, 1020):  # that no other test has asked for
+        assert window.server.client.post(f"/generate?seed={seed}&steps=4").status_code == 200
     window.until(lambda: row(window, 4)[2:] == ["21"], "20 more are counted")
-    assert all(text != "–" for text in row(window, 4))
+    assert SPAN.fullmatch(row(window, 4)[0])
+    assert row(window, 2)[2:] == ["1"]
     window.until(lambda: float(window["#live-rate"].inner_text()) > 0, "the rate is not 0")
     label = window["#live-ticks"].get_attribute("aria-label") or ""
-    assert "of up to 1" in label
+    assert re.search(r"\d+ of 1\b", label)
+
+
+def test_tail_of_a_few_is_told(window: Window) -> None:
+    """One in a hundred of fewer than a hundred is nobody."""
+    ask = "/generate?steps=4"
+    for _ in range(98):
+        assert window.server.client.post(ask).status_code == 200
+    window.until(lambda: row(window, 4)[2:] == ["99"], "99 are counted, the page's own with them")
+    assert row(window, 4)[1] == "too few"
+    assert window.server.client.post(ask).status_code == 200
+    window.until(lambda: row(window, 4)[2:] == ["100"], "the hundredth is counted")
+    assert SPAN.fullmatch(row(window, 4)[1])
+
+
+def test_cached_replies_are_measured(window: Window) -> None:
+    """What the cache answered, such as thumbnails, costs no network evaluation, and is told apart."""
+    window.until(lambda: row(window, 1)[2:] == ["1"], "the page's own request is counted")
+    before = int(re.findall(r"(\d+) from the cache|$", window["#live-kinds"].inner_text())[0] or 0)
+    for _ in range(5):
+        assert window.server.client.get("/generate?seed=4711&steps=1").status_code == 200
+    assert window.server.client.get("/generate?seed=4711&steps=3000").status_code == 422
+    kinds = window["#live-kinds"]
+    window.until(lambda: row(window, 1)[2:] == ["2"], "the first one, which was made, is counted")
+    expect(kinds).to_contain_text(re.compile(rf"\b{before + 4} from the cache, 1 refused"))
+    assert row(window, 1)[2:] == ["2"]
 
 
 def test_backlog_is_hidden(open_window: Open, start: Start, images: object) -> None:

@@ -6,10 +6,11 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from ..conftest import Server, Start
 from .conftest import Open, Window
@@ -20,11 +21,19 @@ def server(start_shared: Start, points: Path) -> Server:
     return start_shared(points)
 
 
-@pytest.fixture
-def window(open_window: Open, server: Server) -> Window:
-    window = open_window(server)
+@pytest.fixture(scope="module")
+def cloud(browser: Browser, server: Server) -> Iterator[Window]:
+    window = Window(browser, server)
     window.open()
-    return window
+    yield window
+    window.close()
+
+
+@pytest.fixture
+def window(cloud: Window) -> Iterator[Window]:
+    """The page that these tests share; each goes to the way to look that it is about."""
+    yield cloud
+    cloud.check()
 
 
 INKED = """(canvas) => {
@@ -79,6 +88,7 @@ def test_cloud_is_empty(window: Window) -> None:
 
 
 def test_call_gives_no_points(window: Window, tmp_path: Path) -> None:
+    window["#tab-compare"].click()
     text = window["#call"].text_content() or ""
     subprocess.run(
         ["bash", "-c", text], cwd=tmp_path, env=dict(os.environ), check=True, timeout=60, capture_output=True
