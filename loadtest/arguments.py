@@ -31,6 +31,14 @@ def number(text: str) -> float:
     return value
 
 
+def percent(text: str) -> float:
+    """A number of at least 0."""
+    value = _number(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of percent, such as 5; files come before it")
+    return value
+
+
 def share(text: str) -> float:
     """A number from 0 to 1."""
     value = _number(text)

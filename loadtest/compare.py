@@ -17,6 +17,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from loadtest import arguments
+
 SMALLEST = 2.0
 """Percent: what changed by less is not called a regression, however sure it is."""
 
@@ -27,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("after", type=Path, metavar="B.json", help="another of the same kind")
     parser.add_argument(
         "--fail-on-regression",
-        type=float,
+        type=arguments.percent,
         nargs="?",
         const=SMALLEST,
         metavar="PERCENT",
@@ -38,16 +40,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare and print; 0, or 1 with --fail-on-regression and one. ValueError for results that do not compare."""
-    from loadtest.comparison import compare, differences, read_any, text
+    from loadtest.comparison import compare, read_any, text
+    from loadtest.differences import differences
 
     before, after = read_any(args.before), read_any(args.after)
-    rows, remarks = compare(before, after), differences(before, after)
+    names = (str(args.before), str(args.after))
+    rows, remarks = compare(before, after, names), differences(before, after)
     if args.json:
         print(json.dumps({"rows": [asdict(row) for row in rows], "remarks": remarks}, indent=1))
     else:
-        print(text(rows, remarks, str(args.before), str(args.after)))
+        print(text(rows, remarks, *names))
     limit = args.fail_on_regression
     worse = [row for row in rows if limit is not None and row.regression > limit]
     for row in worse:
-        print(f"longjump loadtest compare: {row.what} is worse by {row.regression:.1f} %", file=sys.stderr)
+        print(f"longjump loadtest compare: worse: {row.what}, {row.before} to {row.after}", file=sys.stderr)
     return 1 if worse else 0

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Literal
 
 from loadtest.intervals import Figure, change, mean_figure, quantile_figure, rate_figure, share_change
+from loadtest.numbers import asked_ms, milliseconds, number, share
 from loadtest.result import Run, StepCount, read
 from loadtest.sweep.borders import border, reachable, spread
 from loadtest.sweep.findings import point
@@ -51,58 +52,66 @@ def read_any(path: Path) -> Run | Sweep:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); give a file that `longjump loadtest` wrote") from None
+        report = "; the result is beside it, as .json" if path.suffix == ".html" else ""
+        raise ValueError(
+            f"{path} is not JSON ({error}); give a file that `longjump loadtest run --out` or `sweep` wrote{report}"
+        ) from None
     kind = document.get("kind") if isinstance(document, dict) else None
+    if kind not in ("run", "sweep"):
+        raise ValueError(
+            f"{path} holds no result of a load test; give a file that `longjump loadtest run --out` or `sweep` wrote"
+        )
     return read_sweep(path) if kind == "sweep" else read(path)
 
 
-def compare(before: Run | Sweep, after: Run | Sweep) -> list[Row]:
-    """A row for each figure that both have. ValueError for a run and a sweep, or if they share nothing."""
+def compare(before: Run | Sweep, after: Run | Sweep, names: tuple[str, str] = ("A", "B")) -> list[Row]:
+    """A row for each figure that both have. ValueError for what does not compare; `names` are for its message."""
     if isinstance(before, Sweep) and isinstance(after, Sweep):
+        _usable([before, after], names)
         pending = list(_sweeps(before, after))
     elif isinstance(before, Run) and isinstance(after, Run):
+        _usable([before, after], names)
         if before.load.loop != after.load.loop:
             raise ValueError(
-                f"A is an {before.load.loop} loop and B is {after.load.loop}: their latencies count from other moments "
-                "(see docs/loadtest.md); compare runs of one kind"
+                f"{names[0]} is of {_loop(before)}, {names[1]} of {_loop(after)}: their latencies count from other "
+                "moments (see docs/loadtest.md); give two runs with --rate or --trace, or two with --concurrency"
             )
         pending = list(_runs(before, after))
     else:
-        raise ValueError(f"a {before.kind} and a {after.kind} do not compare; give two runs or two sweeps")
+        raise ValueError(
+            f"{names[0]} holds a {before.kind} and {names[1]} a {after.kind}: these do not compare; give two runs or "
+            "two sweeps"
+        )
     if not pending:
-        raise ValueError("the two results have no step count in common")
+        has = " and ".join(f"{name} has {_step_counts_of(one)}" for name, one in zip(names, (before, after)))
+        raise ValueError(f"{has}: no step count in common; measure both with the same --steps")
     confidence = 1 - (1 - CONFIDENCE) / len(pending)
     return [make(confidence) for make in pending]
 
 
-def differences(before: Run | Sweep, after: Run | Sweep) -> list[str]:
-    """What else differs between the two, and makes a comparison doubtful or is what it is about."""
-    first, second = (one.runs[0] if isinstance(one, Sweep) and one.runs else one for one in (before, after))
-    remarks = []
-    for name, one in (("A", before), ("B", after)):
+def _usable(both: Sequence[Run | Sweep], names: tuple[str, str]) -> None:
+    """Raise ValueError that names what holds no valid run, and says why and what to do."""
+    faults = []
+    for name, one in zip(names, both):
         runs = one.runs if isinstance(one, Sweep) else (one,)
-        invalid = sum(not run.valid for run in runs)
-        if invalid and isinstance(one, Run):
-            remarks.append(f"{name} is INVALID and says nothing of the server: {one.lateness.why or one.aborted}")
-        elif invalid:
-            remarks.append(f"{name}: {invalid} of {len(runs)} runs are invalid, and left out")
-    if not isinstance(first, Run) or not isinstance(second, Run):
-        return remarks
-    facts: dict[str, list[Any]] = {
-        "model": [(one.server.model or {}).get("fingerprint") for one in (first, second)],
-        "machine of the client": [f"{one.environment.host_cores} x {one.environment.cpu}" for one in (first, second)],
-        "arrivals": [one.load.arrivals for one in (first, second)],
-        "formats": [one.load.formats for one in (first, second)],
-        "fields": [one.load.fields for one in (first, second)],
-    }
-    if isinstance(before, Run):
-        facts["rate"] = [one.load.rate for one in (first, second)]
-        facts["concurrency"] = [one.load.concurrency for one in (first, second)]
-        facts["steps"] = [one.load.steps for one in (first, second)]
-    for name, (one, other) in facts.items():
-        if one != other:
-            remarks.append(f"the {name} differs: {one} in A, {other} in B")
-    return remarks
+        if not any(run.valid for run in runs):
+            why = next((run.lateness.why or run.aborted for run in runs), "it has no run in it")
+            kind = "" if isinstance(one, Run) else "none of its runs is valid: "
+            faults.append(f"{name} is not valid and says nothing of the server ({kind}{why})")
+    if faults:
+        raise ValueError(
+            f"{'; '.join(faults)}; measure again with a client that keeps up: a lower rate, more --processes, or a "
+            "machine of its own"
+        )
+
+
+def _loop(run: Run) -> str:
+    return "an open loop" if run.load.loop == "open" else "a closed loop"
+
+
+def _step_counts_of(one: Run | Sweep) -> str:
+    found = one.found if isinstance(one, Sweep) else one.steps
+    return ", ".join(str(part.steps) for part in found) + " NFE"
 
 
 def text(rows: list[Row], remarks: list[str], before: str, after: str) -> str:
@@ -112,7 +121,7 @@ def text(rows: list[Row], remarks: list[str], before: str, after: str) -> str:
     lines += [f"{row.what}: {row.verdict}, {row.before} to {row.after}" for row in changed] or ["No clear change."]
     cells = [("", "A", "B", "change", "interval", "")]
     for row in rows:
-        percent = "" if row.percent is None else f"{row.percent:+.1f} %"
+        percent = "" if row.percent is None else f"{_signed(row.percent)} %"
         cells.append((row.what, row.before, row.after, percent, row.interval, row.verdict))
     widths = [max(len(cell[column]) for cell in cells) for column in range(6)]
     lines.append("")
@@ -123,11 +132,6 @@ def text(rows: list[Row], remarks: list[str], before: str, after: str) -> str:
 
 
 def _runs(before: Run, after: Run) -> Iterator[Pending]:
-    if not before.valid or not after.valid:
-        which = " and ".join(name for name, one in (("A", before), ("B", after)) if not one.valid)
-        raise ValueError(
-            f"{which} is invalid and says nothing of the server; measure again with a client that keeps up"
-        )
     for one in before.steps:
         other = next((two for two in after.steps if two.steps == one.steps), None)
         if other is not None:
@@ -150,7 +154,7 @@ def _sweeps(before: Sweep, after: Sweep) -> Iterator[Pending]:
         rates = sorted(_rates(before, one.steps) & _rates(after, one.steps))
         for rate in rates:
             loaded = [_parts(sweep, one.steps, rate) for sweep in (before, after)]
-            yield from _step_counts(f"{one.steps} NFE, {rate:g}/s", loaded[0], loaded[1], ("p50",))
+            yield from _step_counts(f"{one.steps} NFE, {number(rate)}/s", loaded[0], loaded[1], ("p50",))
 
 
 def _rates(sweep: Sweep, steps: int) -> set[float]:
@@ -181,12 +185,12 @@ def _step_counts(name: str, before: list[StepCount], after: list[StepCount], whi
 
 
 def _latency(what: str, before: Figure | None, after: Figure | None, confidence: float) -> Row:
-    a, b = ("" if one is None else f"{1000 * one.value:.3g} ms" for one in (before, after))
+    a, b = ("" if one is None else milliseconds(one.value) for one in (before, after))
     return _ratio(what, a, b, before, after, confidence, 1)
 
 
 def _throughput(before: Figure | None, after: Figure | None, confidence: float) -> Row:
-    a, b = ("" if one is None else f"{one.value:.4g}/s" for one in (before, after))
+    a, b = ("" if one is None else f"{number(one.value)}/s" for one in (before, after))
     return _ratio("throughput", a, b, before, after, confidence, -1)
 
 
@@ -199,7 +203,7 @@ def _ratio(
     found = change(before, after, confidence)
     percent = 100 * (found.ratio - 1)
     verdict: Verdict = "no clear change" if not found.clear else "worse" if worse * percent > 0 else "better"
-    interval = f"{100 * (found.low - 1):+.1f} to {100 * (found.high - 1):+.1f} %"
+    interval = f"{_signed(100 * (found.low - 1))} to {_signed(100 * (found.high - 1))} %"
     return Row(what, a, b, percent, interval, verdict, abs(percent) if verdict == "worse" else 0.0)
 
 
@@ -208,8 +212,8 @@ def _failures(what: str, before: tuple[int, int], after: tuple[int, int], confid
     a, b = (100 * some / of for some, of in (before, after))
     verdict: Verdict = "worse" if low > 0 else "better" if high < 0 else "no clear change"
     worse = b - a if verdict == "worse" else 0.0
-    interval = f"{100 * low:+.1f} to {100 * high:+.1f} points"
-    return Row(what, f"{a:.1f} %", f"{b:.1f} %", None, interval, verdict, worse)
+    interval = f"{_signed(100 * low)} to {_signed(100 * high)} points"
+    return Row(what, share(*before), share(*after), None, interval, verdict, worse)
 
 
 def _limit(steps: int, deadline: float, before: Sweep, after: Sweep, confidence: float) -> Row:
@@ -222,11 +226,34 @@ def _limit(steps: int, deadline: float, before: Sweep, after: Sweep, confidence:
     rose = span_a[1] is not None and span_b[0] is not None and span_a[1] < span_b[0]
     percent = 100 * (b / a - 1) if a and b else None
     verdict: Verdict = "worse" if fell else "better" if rose else "no clear change"
-    said = ["not met" if one is None else f"{one:g}/s" for one in (a, b)]
-    spans = [" to ".join("?" if end is None else f"{end:g}" for end in span) for span in (span_a, span_b)]
+    said = [_rate(one, *span) for one, span in ((a, span_a), (b, span_b))]
+    if "not known" in said:
+        verdict = "too few to say"
+    interval = f"A {_span(*span_a)}, B {_span(*span_b)}"
     worse = (100.0 if percent is None else -percent) if fell else 0.0
-    what = f"{steps} NFE: highest rate for {1000 * deadline:g} ms"
-    return Row(what, said[0], said[1], percent, f"{spans[0]}; {spans[1]}", verdict, worse)
+    what = f"{steps} NFE: highest rate for {asked_ms(deadline)}"
+    return Row(what, said[0], said[1], percent, interval, verdict, worse)
+
+
+def _rate(rate: float | None, low: float | None, high: float | None) -> str:
+    if rate is None:
+        return "not known" if low is None and high is None else "not met" if high else "too slow"
+    return f"{number(rate)}/s"
+
+
+def _span(low: float | None, high: float | None) -> str:
+    """An interval of a rate whose ends may be open."""
+    if low is not None and high is not None:
+        return f"{number(low)} to {number(high)}"
+    if high is not None:
+        return f"up to {number(high)}" if high else "at no rate"
+    return "not bounded" if low is None else f"{number(low)} or more"
+
+
+def _signed(value: float) -> str:
+    """A change, to a tenth, with its sign."""
+    text = number(round(abs(value), 1))
+    return text if text == "0" else f"{'+' if value > 0 else '-'}{text}"
 
 
 def _border(sweep: Sweep, steps: int, deadline: float, tail: float) -> tuple[float | None, float | None, float | None]:

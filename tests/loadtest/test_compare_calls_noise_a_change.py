@@ -78,23 +78,6 @@ def test_few_refusals_are_not() -> None:
     assert found["1 NFE: failed or refused"] == "no clear change"
 
 
-def test_invalid_run_is_not_compared() -> None:
-    good, _ = pair(0)
-    with pytest.raises(ValueError, match="B is invalid"):
-        subject.compare(good, run_of(gamma(0.02, 600, 1), late="the client was late"))
-
-
-def test_run_and_sweep_do_not_compare(tmp_path: Path) -> None:
-    good, _ = pair(0)
-    with pytest.raises(ValueError, match="a run and a sweep"):
-        subject.compare(good, sweep_of(tmp_path, 0))
-
-
-def test_different_settings_are_told() -> None:
-    one, other = run_of(gamma(0.02, 600, 1), rate=50), run_of(gamma(0.02, 600, 2), rate=80)
-    assert any("the rate differs: 50.0 in A, 80.0 in B" in remark for remark in subject.differences(one, other))
-
-
 def sweep_of(folder: Path, seed: int, slower: float = 1.0) -> Sweep:
     """A sweep of an M/D/1 queue."""
     server = FakeServer(md1(lambda steps: slower * queue(steps)))
@@ -138,13 +121,6 @@ def test_json_says_what_the_table_says(tmp_path: Path, capsys: pytest.CaptureFix
     command.run(parser.parse_args([str(tmp_path / "a.json"), str(tmp_path / "b.json"), "--json"]))
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert {row["what"]: row["verdict"] for row in rows} == verdicts(before, after)
-
-
-@pytest.mark.parametrize("content", ["{", "[]", '{"kind": "picture"}', '{"kind": "run", "format": 99}'])
-def test_file_of_something_else_is_refused(tmp_path: Path, content: str) -> None:
-    (tmp_path / "a.json").write_text(content)
-    with pytest.raises(ValueError, match=r"a\.json"):
-        subject.read_any(tmp_path / "a.json")
 
 
 def test_quantiles_of_student_and_wilson_are_those_of_tables() -> None:
