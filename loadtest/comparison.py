@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Literal
 
 from loadtest.intervals import Figure, change, mean_figure, quantile_figure, rate_figure, share_change
 from loadtest.numbers import asked_ms, milliseconds, number, share
-from loadtest.result import Run, StepCount, read
+from loadtest.result import Run, StepCount, read, read_document
 from loadtest.sweep.borders import border, reachable, spread
 from loadtest.sweep.findings import point
 from loadtest.sweep.policy import idle_point
@@ -49,18 +48,10 @@ Pending = Callable[[float], Row]
 
 def read_any(path: Path) -> Run | Sweep:
     """A run or a sweep. ValueError for anything else."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        report = "; the result is beside it, as .json" if path.suffix == ".html" else ""
-        raise ValueError(
-            f"{path} is not JSON ({error}); give a file that `longjump loadtest run --out` or `sweep` wrote{report}"
-        ) from None
-    kind = document.get("kind") if isinstance(document, dict) else None
+    wrote = "`longjump loadtest run --out` or `sweep`"
+    kind = read_document(path, wrote).get("kind")
     if kind not in ("run", "sweep"):
-        raise ValueError(
-            f"{path} holds no result of a load test; give a file that `longjump loadtest run --out` or `sweep` wrote"
-        )
+        raise ValueError(f"{path} holds no result of a load test; give a file that {wrote} wrote")
     return read_sweep(path) if kind == "sweep" else read(path)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -25,6 +25,9 @@ class Part(BaseModel):
     """What all parts are: frozen, and without fields of other versions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Result = TypeVar("Result", bound=Part)
 
 
 class Distribution(Part):
@@ -282,20 +285,34 @@ def replace_file(path: Path, content: bytes) -> None:
 
 def read(path: Path) -> Run:
     """The run in a file. ValueError that says what is wrong with it."""
+    return read_as(Run, path, "`longjump loadtest run --out`")
+
+
+def read_document(path: Path, wrote: str) -> dict[str, Any]:
+    """The JSON object in a file, empty if it is none. ValueError for what is not JSON; `wrote` writes what would be."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(
-            f"{path} is not JSON ({error}); give a file that `longjump loadtest run --out` wrote"
-        ) from None
-    kind = document.get("kind") if isinstance(document, dict) else None
-    if kind != "run":
-        raise ValueError(f"{path} holds {'no result' if kind is None else f'a {kind}'}, not a run")
+        beside = path.with_suffix(".json")
+        hint = f": {beside}" if path.suffix == ".html" and beside.exists() else ""
+        raise ValueError(f"{path} is not JSON ({error}); give a file that {wrote} wrote{hint}") from None
+    return document if isinstance(document, dict) else {}
+
+
+def read_as(kind: type[Result], path: Path, wrote: str) -> Result:
+    """The result of a kind in a file, as `read_document` reads it. ValueError that says what is wrong with it."""
+    document = read_document(path, wrote)
+    wanted, found = kind.model_fields["kind"].default, document.get("kind")
+    if found != wanted:
+        raise ValueError(f"{path} holds {'no result' if found is None else f'a {found}'}, not a {wanted}")
     if document.get("format") != FORMAT_VERSION:
-        raise ValueError(f"{path} has format {document.get('format')}; this version reads {FORMAT_VERSION}")
+        raise ValueError(
+            f"{path} has format {document.get('format')}, and this version reads {FORMAT_VERSION}; read it with the "
+            "longjump that wrote it"
+        )
     try:
-        return Run.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{path}: {where}: {first['msg']}") from None
+        raise ValueError(f"{path}: {where}: {first['msg']}; it is not as {wrote} wrote it") from None

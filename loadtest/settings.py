@@ -68,6 +68,14 @@ class Settings:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{self.url!r} is not an address such as http://127.0.0.1:8000")
+        try:
+            known = parts.port != 0
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError(
+                f"{self.url!r}: the port is no number from 1 to 65535; an address is http://127.0.0.1:8000"
+            )
         if "@" in parts.netloc or parts.query or parts.fragment:
             raise ValueError(f"{self.url!r}: the address is scheme, host, port and path alone; keys go into a header")
         given = [name for name in ("rate", "concurrency", "trace") if getattr(self, name) is not None]

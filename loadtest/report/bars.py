@@ -36,7 +36,8 @@ def ladder(summary: Summary) -> str:
         for curve, end in steps_:
             css, _ = style(summary, curve)
             long = across(end) - across(begin)
-            words.append(f"{curve.steps} NFE up to {number(end)} per second")
+            least = "at least " if curve.limits[i].unbounded else ""
+            words.append(f"{curve.steps} NFE up to {least}{number(end)} per second")
             parts.append(
                 f'<g class="rung {css}"><title>{name}: {words[-1]}</title><rect x="{across(begin):.1f}" y="{y}" '
                 f'width="{max(long - 2, 1):.1f}" height="{RUNG}" rx="3"/>'

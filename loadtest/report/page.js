@@ -21,6 +21,8 @@
     return limits[limits.length - 1][1];
   };
 
+  const shown = (rate) => rate.toLocaleString("en-US", { maximumSignificantDigits: 3 });
+
   const answer = () => {
     const deadline = form.elements.deadline.valueAsNumber;
     const rate = form.elements.rate.valueAsNumber;
@@ -34,9 +36,15 @@
     }
     const fit = found.curves.filter((curve) => limitAt(curve.limits, deadline) >= rate);
     if (fit.length === 0) {
-      said.textContent = found.unknown
-        ? `Not known: of ${found.unknown} NFE there is no valid run under load.`
-        : `No step count measured here meets ${deadline} ms at ${rate} requests per second: more workers, or a later deadline.`;
+      const open = found.curves.filter((curve) => curve.open.some(Boolean));
+      const highest = Math.max(...open.map((curve) => limitAt(curve.limits, deadline)));
+      if (found.unknown) {
+        said.textContent = `Not known: of ${found.unknown} NFE there is no valid run under load.`;
+      } else if (open.length > 0) {
+        said.textContent = `Not known: nothing above ${shown(highest)} requests per second was measured of ${open.map((curve) => curve.steps).join(", ")} NFE; a longer sweep would say.`;
+      } else {
+        said.textContent = `No step count measured here meets ${deadline} ms at ${rate} requests per second: more workers, or a later deadline.`;
+      }
       return;
     }
     const graded = fit.filter((curve) => curve.quality !== null);
@@ -44,8 +52,9 @@
       ? graded.reduce((a, b) => (b.quality < a.quality ? b : a))
       : fit.reduce((a, b) => (b.steps > a.steps ? b : a));
     const why = graded.length ? "the best measured quality that fits" : "the most steps that fit";
-    const exact = deadlines.includes(deadline) || deadline > longest ? "" : "about ";
-    said.textContent = `Run ${best.steps} NFE: ${why}, up to ${exact}${Number(limitAt(best.limits, deadline).toPrecision(3))} requests per second.`;
+    const least = best.open[deadlines.indexOf(deadline)] ? "at least " : "";
+    const exact = deadlines.includes(deadline) || deadline > longest ? least : "about ";
+    said.textContent = `Run ${best.steps} NFE: ${why}, up to ${exact}${shown(limitAt(best.limits, deadline))} requests per second.`;
   };
 
   form.hidden = false;

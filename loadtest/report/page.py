@@ -13,7 +13,7 @@ from loadtest.report.words import answer, cell, duration, limit_words, quality_w
 from loadtest.sweep.summary import Summary, choose
 
 CAPTIONS = {
-    "ladder": "For each deadline the step count to run as traffic grows; beyond the end of a bar none meets it.",
+    "ladder": "The step count to run as traffic grows, for each deadline; beyond a bar none is known to meet it.",
     "latency-nfe": "Filled marks were measured at that rate, hollow ones lie between two measured rates.",
     "throughput-p99": "Filled marks are knees: the most throughput for its latency. Dashed: the deadlines.",
     "throughput-p50": "The same runs, their medians.",
@@ -102,11 +102,15 @@ def _form(summary: Summary, deadline: int) -> str:
 
 
 def _limits_of_curves(summary: Summary) -> str:
-    """For the form: each step count's (deadline in ms, highest rate), 0 where no rate meets it; and what is unknown."""
+    """For the form: each step count's (deadline in ms, highest rate), 0 where no rate meets it; and what is unknown.
+
+    `open`: for each deadline whether no rate above the highest that meets it was measured.
+    """
     curves = [
         {
             "steps": curve.steps,
             "quality": curve.quality,
+            "open": [limit.unbounded for limit in curve.limits],
             "limits": [[round(1000 * limit.deadline, 3), limit.rate or 0] for limit in curve.limits],
         }
         for curve in summary.curves

@@ -12,7 +12,7 @@ from loadtest.numbers import number
 LEFT, RIGHT, TOP, BOTTOM = 52, 72, 50, 42
 """Margins around the plot: tick labels, labels at the ends of lines, the chart's heading, the axis."""
 
-LABEL_HEIGHT = 14
+LABEL_HEIGHT = 16
 """Labels at the ends of lines keep this distance."""
 
 SHAPES = ("circle", "square", "triangle", "diamond", "down", "cross")

@@ -16,8 +16,13 @@ def answer(summary: Summary, deadline: int) -> str:
     if not steps:
         blank = [curve for curve in summary.curves if curve.unknown(deadline)]
         return "not known: too few valid runs under load" if blank else "no step count measured here meets it"
-    parts = ", then ".join(f"{curve.steps} NFE up to {number(rate)}/s" for curve, rate in steps)
+    parts = ", then ".join(f"{curve.steps} NFE {up_to(curve, deadline, rate)}/s" for curve, rate in steps)
     return f"run {parts}"
+
+
+def up_to(curve: Curve, deadline: int, rate: float) -> str:
+    """Up to which rate a step count is the one to run."""
+    return f"up to {'at least ' if curve.limits[deadline].unbounded else ''}{number(rate)}"
 
 
 def cell(curve: Curve, deadline: int) -> tuple[str, str]:
@@ -34,6 +39,8 @@ def cell(curve: Curve, deadline: int) -> tuple[str, str]:
         return "not met", f"below {number(limit.high)}/s" if limit.high else "at any measured rate"
     if limit.beyond_client:
         return f"{number(limit.rate)}/s or more", "the client's limit"
+    if limit.unbounded:
+        return f"{number(limit.rate)}/s or more", f"none above measured, {count(limit.runs, 'run')}"
     interval = f"{number(limit.low)} to {number(limit.high)}" if limit.low and limit.high else "no interval"
     if limit.low is None and limit.high:
         interval = f"up to {number(limit.high)}"

@@ -109,8 +109,12 @@ def run(args: argparse.Namespace) -> int:
     from loadtest.sweep.findings import summary
     from loadtest.target import References, find
 
+    if args.resume and args.out is None:
+        raise ValueError("--resume goes on with a sweep that is there: say which, --out sweep.json")
     out = args.out or Path(f"sweep-{datetime.now():%Y%m%d-%H%M%S}.json")
     check_out(out)
+    if args.resume and not out.exists():
+        raise ValueError(f"--resume: there is no {out} to go on with; without --resume it is begun")
     if out.suffix == ".html":
         name = out.with_suffix(".json")
         raise ValueError(f"--out {out}: the report takes that name; give the result's, such as {name}")
@@ -189,10 +193,18 @@ def _all_steps(model: dict[str, object]) -> tuple[int, ...]:
 def _before(out: Path, asked: Asked, model: dict[str, object]) -> Sweep:
     """The sweep to go on with. ValueError if it asked for something else, or of another server."""
     before = read_sweep(out)
-    for name in ("url", "steps", "deadlines", "share"):
+    for name, option, words in (
+        ("url", "the address", str),
+        ("steps", "--steps", lambda steps: ",".join(map(str, steps))),
+        ("deadlines", "--slo", lambda deadlines: ",".join(f"{1000 * one:.9g}" for one in deadlines)),
+        ("share", "--percentile", lambda share: f"{100 * share:.6g}"),
+    ):
         was, now = getattr(before.asked, name), getattr(asked, name)
         if was != now:
-            raise ValueError(f"--resume: {out} was made with {name} {was}, not {now}; ask for the same, or begin anew")
+            raise ValueError(
+                f"--resume: {out} was made with {option} {words(was)}, not {words(now)}; ask for the same, or begin "
+                "anew with another --out"
+            )
     first = before.runs[0].server.model if before.runs else None
     if first and first.get("fingerprint") != model.get("fingerprint"):
         raise ValueError(f"--resume: {out} is of a server with another fingerprint; begin anew")

@@ -153,6 +153,7 @@ def checks_by_steps(runs: Sequence[Run]) -> str:
 
 def _limit(plan: Plan, number: int, points: Sequence[Point], idle: Point | None) -> Limit:
     one, (low, high) = border(plan, number, points), spread(plan, number, points)
+    topless = one.meets is not None and one.misses is None
     return Limit(
         deadline=plan.deadlines[number],
         reachable=idle is not None and reachable(plan, number, idle),
@@ -160,7 +161,8 @@ def _limit(plan: Plan, number: int, points: Sequence[Point], idle: Point | None)
         low=low,
         high=high,
         runs=one.runs,
-        beyond_client=one.meets is not None and one.misses is None and math.isfinite(beyond_the_client(points)),
+        beyond_client=topless and math.isfinite(beyond_the_client(points)),
+        unbounded=topless,
     )
 
 

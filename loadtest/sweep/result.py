@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
-from loadtest.result import FORMAT_VERSION, Checks, Part, Run
+from loadtest.result import Checks, Part, Run, read_as
 from loadtest.sweep.borders import Plan
 
 
@@ -94,17 +91,4 @@ class Sweep(Part):
 
 def read_sweep(path: Path) -> Sweep:
     """The sweep in a file. ValueError that says what is wrong with it."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); give a file that `longjump loadtest sweep` wrote") from None
-    kind = document.get("kind") if isinstance(document, dict) else None
-    if kind != "sweep":
-        raise ValueError(f"{path} holds {'no result' if kind is None else f'a {kind}'}, not a sweep")
-    if document.get("format") != FORMAT_VERSION:
-        raise ValueError(f"{path} has format {document.get('format')}; this version reads {FORMAT_VERSION}")
-    try:
-        return Sweep.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return read_as(Sweep, path, "`longjump loadtest sweep`")

@@ -60,6 +60,9 @@ class Limit:
     beyond_client: bool = False
     """Rates above were not measured, because the client could not keep them."""
 
+    unbounded: bool = False
+    """No rate above it was measured: a sweep that ended before the server was overloaded."""
+
     def serves(self, rate: float) -> bool:
         """Whether a traffic of `rate` per second meets the deadline."""
         return self.rate is not None and rate <= self.rate

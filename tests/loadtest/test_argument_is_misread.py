@@ -77,6 +77,8 @@ def test_nonsense_is_refused(read: object, text: str) -> None:
         (("--rate", "5", "--concurrency", "2"), "not rate and concurrency"),
         (("--concurrency", "2", "--processes", "3"), "cannot share"),
         (("ftp://x", "--rate", "5"), "is not an address"),
+        (("http://x:99999", "--rate", "5"), "no number from 1 to 65535"),
+        (("http://x:http", "--rate", "5"), "no number from 1 to 65535"),
         (("http://me:secret@x", "--rate", "5"), "keys go into a header"),
     ],
 )

@@ -144,10 +144,11 @@ def test_nothing_in_common_is_named() -> None:
         ("a.json", '{"kind": "picture"}', "holds no result of a load test; give"),
         ("a.json", '{"kind": "run", "format": 99}', "has format 99"),
         ("a.json", '{"kind": "sweep", "format": 1}', "Field required"),
-        ("a.html", "<!doctype html>", r"is not JSON .*the result is beside it, as \.json"),
+        ("a.html", "<!doctype html>", r"is not JSON .*wrote: .*a\.json"),
     ],
 )
 def test_file_of_something_else_is_refused(tmp_path: Path, name: str, content: str, words: str) -> None:
+    (tmp_path / "a.json").touch()
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=rf"{re.escape(name)}.*{words}"):
         read_any(tmp_path / name)

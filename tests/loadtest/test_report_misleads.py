@@ -20,7 +20,7 @@ from loadtest.report.svg import linear, logarithmic
 from loadtest.report.terminal import table
 from loadtest.sweep.findings import quality, summary
 from loadtest.sweep.summary import Curve, Level, Limit, Summary, at_rate, choose, knee
-from tests.loadtest.sweeps import FakeServer
+from tests.loadtest.sweeps import SHORT, FakeServer
 
 QUALITY = {"1": {"fd_enetlite0": 41.2}, "4": {"fd_enetlite0": 29.5, "samples": 10000}}
 
@@ -132,6 +132,17 @@ def test_cut_short_is_said(tmp_path: Path) -> None:
     found = summary(FakeServer(on_run=stop).sweep(tmp_path / "sweep.json"))
     for text in (page(found), table(found, width=1000)):
         assert "The sweep was interrupted" in text
+
+
+def test_rate_that_nothing_bounds_is_a_least_one(tmp_path: Path) -> None:
+    """A sweep that ends in its climb has not found where a deadline is missed, and must not say that it has."""
+    found = summary(FakeServer().sweep(tmp_path / "sweep.json", SHORT))
+    assert found.curves[1].limits[1].unbounded
+    text = table(found, width=1000)
+    assert re.search(r"NFE up to at least \d+/s", text)
+    assert "/s or more" in text
+    assert "none above measured" in text
+    assert '"open": [false, false]' not in page(found)
 
 
 def test_form_answers_with_what_was_found(found: Summary) -> None:

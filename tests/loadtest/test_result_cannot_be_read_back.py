@@ -63,7 +63,7 @@ def test_nothing_is_described_as_nothing() -> None:
         ("", "is not JSON"),
         ("[]", "holds no result, not a run"),
         ('{"kind": "sweep"}', "holds a sweep, not a run"),
-        ('{"kind": "run", "format": 7}', "has format 7; this version reads 1"),
+        ('{"kind": "run", "format": 7}', "has format 7, and this version reads 1; read it with"),
         ('{"kind": "run", "format": 1}', "Field required"),
     ],
 )

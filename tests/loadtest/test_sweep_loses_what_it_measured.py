@@ -127,9 +127,10 @@ def test_existing_result_is_not_replaced(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--slo", "30"), "deadlines"),
-        (("--steps", "1"), "steps"),
-        (("http://127.0.0.1:9",), "url"),
+        (("--slo", "30"), "--slo 50,100, not 30;"),
+        (("--steps", "1"), "--steps 1,4, not 1;"),
+        (("--percentile", "95"), "--percentile 99, not 95;"),
+        (("http://127.0.0.1:9",), "the address http://127.0.0.1:8000, not http://127.0.0.1:9;"),
     ],
 )
 def test_resume_of_another_question_is_refused(
@@ -144,6 +145,13 @@ def test_resume_of_another_question_is_refused(
     options = [text for pair in asked.items() if not pair[0].startswith("http") for text in pair]
     with pytest.raises(ValueError, match=f"was made with {words}"):
         command.run(parsed(*url, "--out", str(out), "--resume", *options))
+
+
+def test_resume_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"--resume goes on with a sweep that is there: say which, --out"):
+        command.run(parsed("--resume"))
+    with pytest.raises(ValueError, match=r"there is no .*none\.json to go on with"):
+        command.run(parsed("--resume", "--out", str(tmp_path / "none.json")))
 
 
 def test_steps_that_the_model_lacks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
