@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.checkpoint import CheckpointConfig
 from models.discriminator import Discriminator
+from trainer.objectives.parts.adversarial import Adversarial
 from trainer.objectives.parts.adversary import Adversary
 from trainer.objectives.parts.objective import Objective
 from trainer.objectives.parts.target import square_norm
@@ -28,8 +29,7 @@ class Judged(NamedTuple):
 
 def adversary_of(objective: Objective) -> Adversary | None:
     """The settings of an objective's adversarial phase; None where it has none, or is a method without."""
-    found: Adversary | None = getattr(objective, "adversary", None)
-    return found
+    return objective.adversary if isinstance(objective, Adversarial) else None
 
 
 class Judge(nn.Module):
@@ -87,17 +87,9 @@ class AdversarialPhase:
     """A discriminator, its optimiser, and a step of it after each of the map's, from the phase's first step on.
 
     Adam with the betas (0, 0.99) and a constant rate, as R3GAN's; its weights are saved to resume from, not exported.
-
-    Raises:
-        ValueError: the phase would begin after the run's last step.
     """
 
-    def __init__(self, settings: Adversary, config: CheckpointConfig, steps: int, device: torch.device) -> None:
-        if not settings.active(steps):
-            raise ValueError(
-                f"objective.adversary.start_step is {settings.start_step}, after the last step of the run, {steps}; "
-                "give an earlier one, or a larger run.steps"
-            )
+    def __init__(self, settings: Adversary, config: CheckpointConfig, device: torch.device) -> None:
         self.settings = settings
         self.discriminator = Discriminator(config.shape, len(config.labels), settings.width).to(device)
         self.judge = Judge(self.discriminator, settings)

@@ -103,7 +103,8 @@ def card(config: CheckpointConfig, last: dict[str, Any]) -> str:
     """The model card."""
     data = config.data
     one_step = config.span != "velocity"
-    guided = methods()[config.method].model_validate(config.recipe["objective"]).guided
+    objective = methods()[config.method].model_validate(config.recipe["objective"])
+    guided = objective.guided if objective.guides_by(config.step) else None
     told = f", an input; {config.guidance.default:g} by default and in the pictures" if config.guidance else ""
     use = "One network evaluation makes a sample; more may refine it." if one_step else "Many steps make a sample."
     lines = [
@@ -189,7 +190,7 @@ def _origins(origin: dict[str, dict[str, Any]], indent: str = "") -> list[str]:
         lines.append(
             f"{indent}- {words} a model by {lent['method']} (step {lent['step']:,}, weights {lent['weights']}, SHA-256 "
             f"{lent['sha256']}) that was trained on {data.get('name', 'unknown data')}, licence "
-            f"{data.get('licence', 'unknown')}"
+            f"{data.get('licence', 'unknown')}" + (f", guided by {lent['guided']}" if "guided" in lent else "")
         )
         lines += _origins(lent.get("origin", {}), indent + "  ")
     return lines

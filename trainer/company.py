@@ -15,6 +15,7 @@ from torch import nn
 from models.checkpoint import CheckpointConfig, find_checkpoint, find_weights, load_checkpoint
 from models.flow_map import FlowMap
 from trainer.adversary import Judge
+from trainer.objectives import methods
 
 Role = Literal["teacher", "weak_teacher", "init"]
 
@@ -62,6 +63,11 @@ class Lenders:
             for what, (theirs, ours) in pairs.items():
                 if theirs != ours:
                     raise ValueError(f"{option} {what} {_told(theirs)}, and this run's are {_told(ours)}; give another")
+            if role == "weak_teacher" and self.teacher is not None and _same_weights(lender, self.teacher):
+                raise ValueError(
+                    f"{option} is the teacher itself, so that autoguidance would lead nowhere; give a worse one: "
+                    "smaller, or trained for less (an earlier checkpoint, say)"
+                )
             if role != "init" and lender.config.span not in ("velocity", "any"):
                 raise ValueError(
                     f"{option} is a {lender.config.method} model, of span {lender.config.span}, which has no "
@@ -98,8 +104,21 @@ def lender(path: Path, ema: str | None = None) -> Lender:
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "data": {key: config.data[key] for key in ("name", "sha256", "licence") if key in config.data},
         **({"origin": config.origin} if config.origin else {}),
+        **({"guided": guided} if (guided := _guided(config)) else {}),
     }
     return Lender(flow_map.requires_grad_(False), config, origin)
+
+
+def _same_weights(one: Lender, other: Lender) -> bool:
+    return bool(one.origin["sha256"] == other.origin["sha256"])
+
+
+def _guided(config: CheckpointConfig) -> str | None:
+    """The scale that its velocity is guided by when it is asked, for a person; None for a plain model."""
+    if config.guidance is not None:
+        return None if config.guidance.default == 1 else f"{config.guidance.default:g}"
+    objective = methods()[config.method].model_validate(config.recipe["objective"]) if config.recipe else None
+    return objective.guided if objective is not None and objective.guides_by(config.step) else None
 
 
 def begin_from(flow_map: FlowMap, init: Lender) -> None:

@@ -68,13 +68,16 @@ def table(found: list[dict[str, Any]]) -> str:
 
 
 def _facts(name: str, objective: type[Objective]) -> dict[str, Any]:
-    usual, fields = objective(), objective.model_fields  # type: ignore[call-arg] # its method has a default
+    from trainer.objectives.parts.align_your_flow import AlignYourFlow
+    from trainer.objectives.parts.flow_first import FlowFirst
+
+    usual = objective()  # type: ignore[call-arg] # its method has a default
     return {
         "name": name,
         "summary": (objective.__doc__ or "").strip().partition("\n")[0],
         "teacher": objective.teacher == "required",
-        "weak_teacher": "autoguidance" in fields,
-        "flow_matching_steps": getattr(usual, "flow_matching_steps", 0),
+        "weak_teacher": isinstance(usual, AlignYourFlow),
+        "flow_matching_steps": usual.flow_matching_steps if isinstance(usual, FlowFirst) else 0,
         "jvp": objective.jvp,
         "span": objective.span,
         "sampler": usual.sampler.model_dump(mode="json"),

@@ -139,16 +139,28 @@ class Recipe(BaseModel):
             raise ValueError(f"run.channels_last is for convolutions, and network {self.model.network} has none")
         if self.data.augment.on and self.kind != "image":
             raise ValueError("data.augment is for images; set data.augment.probability to 0")
-        try:
-            self.objective.check_batch(self.run.batch)
-        except ValueError as error:
-            raise ValueError(f"run.batch is {self.run.batch}: {error}") from None
+        self.objective.check_model(self.model)
+        for key, check in (("batch", self.objective.check_batch), ("steps", self.objective.check_steps)):
+            value = getattr(self.run, key)
+            try:
+                check(value)
+            except ValueError as error:
+                raise ValueError(f"run.{key} is {value:,}: {error}") from None
         for steps in self.run.sample_steps:
             try:
                 self.objective.grid(steps)
             except ValueError as error:
                 raise ValueError(
                     f"run.sample_steps has {steps}, which {self.objective.method} cannot do: {error}"
+                    + (
+                        "; it does 1, 2, 4, ..., 128 steps, with objective.sampler={kind: flow}"
+                        if self.objective.span == "dyadic"
+                        else "; it jumps to the data only, so take objective.sampler={kind: renoise}"
+                        if self.objective.span == "endpoint" and self.objective.sampler.kind != "renoise"
+                        else f"; even steps are at most {int(1 / (1 - self.objective.t_max) + 1e-6)}"
+                        if self.objective.t_max < 1 and steps > 1 / (1 - self.objective.t_max)
+                        else ""
+                    )
                 ) from None
         return self
 

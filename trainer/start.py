@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from trainer.adversary import adversary_of
 from trainer.company import Lenders, Role, lender
+from trainer.objectives.parts.align_your_flow import AlignYourFlow
+from trainer.objectives.parts.flow_first import FlowFirst
 from trainer.recipe import Recipe
 
 
@@ -24,11 +27,11 @@ def settle(recipe: Recipe, given: Mapping[Role, Path]) -> tuple[Recipe, list[str
             f"{method} distils a trained model, and none is given: --teacher CHECKPOINT (train one with flow-matching "
             "on the same data first), or take a method without a teacher (longjump methods)"
         )
-    fields, changes = type(objective).model_fields, dict[str, object]()
+    changes = dict[str, object]()
     for role in ("teacher", "weak_teacher"):
         if role in given and objective.teacher == "none":
             raise ValueError(f"{method} has no teacher; leave --{role.replace('_', '-')} out")
-    autoguidance = getattr(objective, "autoguidance", None)
+    autoguidance = objective.autoguidance if isinstance(objective, AlignYourFlow) else None
     if autoguidance is not None and "weak_teacher" not in given:
         changes["autoguidance"] = None
         told.append(f"{method}: without --weak-teacher there is no autoguidance, so its scale is 1")
@@ -36,25 +39,20 @@ def settle(recipe: Recipe, given: Mapping[Role, Path]) -> tuple[Recipe, list[str
         raise ValueError(
             "--weak-teacher is for autoguidance, which this recipe does not have; "
             "--set 'objective.autoguidance={range: [1, 3]}', or leave it out"
-            if "autoguidance" in fields
+            if isinstance(objective, AlignYourFlow)
             else f"--weak-teacher is for autoguidance, which {method} does not have; leave it out"
         )
-    first = getattr(objective, "flow_matching_steps", 0)
-    if first and "init" in given:
+    if isinstance(objective, FlowFirst) and "init" in given:
         changes["flow_matching_steps"] = 0
-    elif first:
-        told.append(
-            f"{method}: the first {first:,} steps are flow matching; --init CHECKPOINT: a trained network instead"
-        )
-    adversary = getattr(objective, "adversary", None)
-    if adversary is not None and "init" not in given and adversary.start_step <= max(first, 1):
+    adversary = adversary_of(objective)
+    if adversary is not None and "init" not in given and adversary.start_step == 1:
         raise ValueError(
             f"objective.adversary.start_step is {adversary.start_step}, when {method} has learned no jump whose "
             "samples could be judged; give a later step, or --init CHECKPOINT"
         )
-    if not changes:
-        return recipe, told
-    return recipe.model_copy(update={"objective": objective.model_copy(update=changes)}), told
+    if changes:
+        recipe = recipe.model_copy(update={"objective": objective.model_copy(update=changes)})
+    return recipe, told + recipe.objective.notes(recipe.run.steps)
 
 
 def read_lenders(given: Mapping[Role, Path]) -> Lenders:

@@ -91,7 +91,7 @@ class Training:
         adversary = adversary_of(objective)
         self.phase = None
         if adversary is not None:
-            self.phase = AdversarialPhase(adversary, self.config, settings.steps, processes.device)
+            self.phase = AdversarialPhase(adversary, self.config, processes.device)
         self.emas = [PowerEMA(self.flow_map, horizon) for horizon in settings.ema]
         self.optimisers = Optimisers(self.flow_map, recipe.optimiser, self.companion)
         if self.phase is not None:

@@ -128,7 +128,7 @@ def toy() -> Callable[..., float]:
         torch.manual_seed(0)
         generator = torch.Generator().manual_seed(0)
         settings = Adversary.model_validate({"start_step": 1, "loss": loss, "lr": 2e-3, "width": 16})
-        phase = AdversarialPhase(settings, points_config(), 200, torch.device("cpu"))
+        phase = AdversarialPhase(settings, points_config(), torch.device("cpu"))
         shift = torch.tensor(-0.5, requires_grad=True)
         optimiser = torch.optim.Adam([shift], lr=2e-2, betas=(0.0, 0.99))
         for _ in range(200):
@@ -253,10 +253,10 @@ def test_phase_begins_with_nothing_to_judge() -> None:
         parse_recipe(tree, "mine")
 
 
-def test_phase_that_never_comes_is_waited_for(points: Path) -> None:
-    settings, dataset = recipe(start_step=7), open_dataset(points)
-    with pytest.raises(ValueError, match=r"start_step is 7, after the last step of the run, 6; give an earlier one"):
-        Training(settings, dataset, Processes("cpu"), teachers_for(settings, dataset))
+def test_phase_that_never_comes_is_waited_for() -> None:
+    """Refused with the recipe, before any data is read."""
+    with pytest.raises(ValueError, match=r"run.steps is 6: objective.adversary.start_step is 7, after the last step;"):
+        recipe(start_step=7)
 
 
 @pytest.mark.usefixtures("plain_cards")

@@ -115,6 +115,7 @@ def test_credits_of_another_form_stop_the_run(tmp_path: Path, tiny: Tiny, grey: 
     [
         ({"omega": 1.0, "kappa": 0.4}, "effective scale 1.67"),
         ({"omega": 0.2, "kappa": 0.8}, None),  # 0.2 / (1 - 0.8) is not 1 in floats, and training took it for 1
+        ({"kappa": 0.4, "start_step": 2}, None),  # had not begun at step 1
         ({}, None),
     ],
 )
@@ -156,11 +157,11 @@ def test_origin_is_left_out(grey_run: Path) -> None:
     """What a model was distilled from and began with, what those were trained on, and what they came from in turn."""
     lent = {"method": "flow-matching", "step": 2000, "weights": "0.050", "sha256": "ab" * 32}
     first = {**lent, "method": "ect", "data": {"name": "oaks", "licence": "CC-BY-NC-4.0"}}
-    teacher = {**lent, "data": {"name": "elms", "licence": "CC-BY-4.0"}, "origin": {"init": first}}
+    teacher = {**lent, "data": {"name": "elms", "licence": "CC-BY-4.0"}, "origin": {"init": first}, "guided": "1.67"}
     config = read_config(grey_run).model_copy(update={"origin": {"teacher": teacher, "init": lent}})
     lines = card(config, {}).splitlines()
     source = f"(step 2,000, weights 0.050, SHA-256 {'ab' * 32}) that was trained on"
-    at = lines.index(f"- distilled from a model by flow-matching {source} elms, licence CC-BY-4.0")
+    at = lines.index(f"- distilled from a model by flow-matching {source} elms, licence CC-BY-4.0, guided by 1.67")
     assert lines[at + 1 : at + 3] == [
         f"  - began with the weights of a model by ect {source} oaks, licence CC-BY-NC-4.0",
         f"- began with the weights of a model by flow-matching {source} unknown data, licence unknown",

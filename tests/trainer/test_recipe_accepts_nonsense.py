@@ -170,6 +170,32 @@ def test_guidance_without_effect_is_taken(overrides: list[str], message: str) ->
     load_recipe("points/meanflow", ["objective.label_dropout=0"])
 
 
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("points/meanflow", ["run.batch=1"], "run.batch is 1: of 1 rows the share objective.times.jumps=0.5 is none"),
+        ("points/imf", ["objective.times.jumps=0.1", "run.batch=5"], "it takes run.batch=6 or more"),
+        ("points/alpha-flow", ["objective.times.jumps=0"], "so no jump would be learned; that is flow-matching"),
+    ],
+)
+def test_run_without_a_jump_is_taken(name: str, overrides: list[str], message: str) -> None:
+    """It would save a map of every span whose jumps nothing has trained."""
+    assert message in refusal(*overrides, name=name)
+    assert load_recipe(name, ["run.batch=6"])  # negative control
+
+
+@pytest.mark.parametrize("name", ["points/ctm", "points/scd", "points/sct", "points/ect"])
+def test_data_have_two_standard_deviations(name: str) -> None:
+    """In the method and in the network that it trains. ECT's counts for one of its two weights only."""
+    overrides = ["objective.sigma_data=3"]
+    if name == "points/ect":
+        load_recipe(name, overrides)
+        overrides.append("objective.weight=edm")
+    said = refusal(*overrides, name=name)
+    assert said.startswith(f"{name}: objective.sigma_data is 3 and model.sigma_data 0.5; both are the data's")
+    load_recipe(name, [*overrides, "model.sigma_data=3"])
+
+
 def test_missing_key_is_guessed(tmp_path: Path) -> None:
     """Defaults fill the rest, but never what decides the run."""
     assert parse_recipe(MINIMAL, "mine").run.batch == 64
@@ -265,7 +291,7 @@ def test_typo_is_hidden_by_what_it_leaves_missing() -> None:
 @pytest.mark.parametrize(
     ("name", "override", "message"),
     [
-        ("points/shortcut", "run.sample_steps=[1, 3]", "run.sample_steps has 3, which shortcut cannot do: "),
+        ("points/shortcut", "run.sample_steps=[1, 3]", "; it does 1, 2, 4, ..., 128 steps, with objective.sam"),
         ("points/shortcut", "run.sample_steps=[256]", "run.sample_steps has 256, which shortcut cannot do: "),
         (
             "points/shortcut",
@@ -273,6 +299,12 @@ def test_typo_is_hidden_by_what_it_leaves_missing() -> None:
             "has 2, which shortcut cannot do: ",
         ),
         ("points/ct", "objective.sampler={kind: flow}", "run.sample_steps has 2, which ct cannot do: step 1 of 2"),
+        (
+            "points/ect",
+            "objective.sampler={kind: flow}",
+            "it jumps to the data only, so take objective.sampler={kind: r",
+        ),
+        ("points/ect", "run.sample_steps=[256]", "; even steps are at most 21"),
         ("points/scd", "objective.sampler={kind: gamma, gamma: 0.5}", "has 2, which scd cannot do: step 1 of 2"),
         ("points/cd", "objective.sampler={kind: renoise, times: {2: [0.999]}}", "knows no time between t_max=0.987"),
         (

@@ -15,6 +15,7 @@ import pytest
 
 import longjump
 from models.checkpoint import find_checkpoint, read_config
+from trainer.company import lender
 from trainer.data.dataset import open_dataset
 from trainer.loop import train
 from trainer.objectives import methods
@@ -96,6 +97,15 @@ def test_weak_teacher_without_a_range_is_taken(refused: Refused, runs: Path) -> 
     assert "autoguidance, which this recipe does not have; --set 'objective.autoguidance={range: [1, 3]}'" in said
 
 
+def test_teacher_leads_away_from_itself(refused: Refused, runs: Path) -> None:
+    """The strength of autoguidance would be served, and change nothing."""
+    words = ["--teacher", str(runs / "points"), "--weak-teacher", str(runs / "points")]
+    said = refused("points/ayf-emd", *words)
+    assert said.startswith(
+        "--weak-teacher is the teacher itself, so that autoguidance would lead nowhere; give a worse"
+    )
+
+
 MISFITS: dict[str, tuple[str, str]] = {
     "plane": ("points", "--teacher is for data of shape 2, and this run's are 1; give another"),
     "grey": ("points", "--teacher is of kind image, and this run's are points; give another"),
@@ -161,6 +171,19 @@ def test_other_network_begins_a_run(refused: Refused, runs: Path) -> None:
     assert "width=24" in said
     assert said.endswith("; set the recipe's model to that one")
     assert refused("points/meanflow", "--init", str(runs / "none")).startswith("--init: ")
+
+
+def test_guidance_of_a_teacher_is_left_out(tmp_path: Path, tiny: Callable[..., Recipe], plane: Path) -> None:
+    """Its student's velocity is guided too. Not one that had not begun to be, nor the default of a range, 1."""
+    for name, guidance, found in (
+        ("one", {"kappa": 0.5}, "2"),
+        ("late", {"kappa": 0.5, "start_step": 9}, None),
+        ("range", {"range": [1, 4], "default": 3}, "3"),
+        ("plain", {"range": [1, 4], "default": 1}, None),
+    ):
+        recipe = tiny("points/meanflow", "run.steps=1", f"objective.guidance={json.dumps(guidance)}")
+        train(recipe, open_dataset(plane), tmp_path / name)
+        assert lender(tmp_path / name).origin.get("guided") == found, name
 
 
 def test_other_teacher_goes_on(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
 
 from models.flow_map import per_sample
-from trainer.objectives.parts.adversary import Adversary
+from trainer.objectives.parts.adversarial import Adversarial
 from trainer.objectives.parts.align_your_flow import AlignYourFlow
 from trainer.objectives.parts.autoguidance import taught_velocity
 from trainer.objectives.parts.moment import Moment
@@ -16,7 +15,7 @@ from trainer.objectives.parts.objective import Draws
 from trainer.objectives.parts.target import Batch, Networks, Target, mean_square
 
 
-class EulerianMapDistillation(AlignYourFlow):
+class EulerianMapDistillation(AlignYourFlow, Adversarial):
     """Regress u so that where a jump ends does not change while its start moves along the teacher's flow.
 
         g = (u- - v) + r (t - s) du-/dt, du-/dt along (v, 1, 0)
@@ -32,7 +31,6 @@ class EulerianMapDistillation(AlignYourFlow):
     reference: ClassVar[str] = "arXiv 2506.14603, AYF-EMD loss and algorithm 1"
 
     method: Literal["ayf-emd"] = "ayf-emd"
-    adversary: Adversary | None = Field(None, description="a last phase, with a discriminator")
 
     def __call__(self, networks: Networks, batch: Batch, draws: Draws, moment: Moment) -> Target:
         """The target of every row."""

@@ -6,19 +6,18 @@ import math
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 from torch import Generator
 
-from models.flow_map import Span
-from trainer.objectives.parts.consistency import RENOISE, Neighbours, data_error, neighbours, to_the_data
-from trainer.objectives.parts.levels import Karras, Levels, square_root_count, uniform_interval
+from trainer.objectives.parts.consistency import Neighbours, data_error, neighbours, to_the_data
+from trainer.objectives.parts.growing_grid import GrowingGrid
+from trainer.objectives.parts.levels import square_root_count, uniform_interval
 from trainer.objectives.parts.moment import Moment
-from trainer.objectives.parts.objective import Draws, Objective
-from trainer.objectives.parts.sampler import Sampler
+from trainer.objectives.parts.objective import Draws
 from trainer.objectives.parts.target import Batch, Networks, Target, mean_square
 
 
-class ConsistencyTraining(Objective):
+class ConsistencyTraining(GrowingGrid):
     """Regress the jump to the data on that of the same pair one noise level lower, by averaged weights.
 
         target = two legs from t to 0: x1 - x0 to the level m below t, then u- from there
@@ -33,7 +32,6 @@ class ConsistencyTraining(Objective):
     images are judged (iCT, arXiv 2310.14189, section 3.3); the lowest level is 0 (see `Karras`).
     """
 
-    span: ClassVar[Span] = "endpoint"
     reference: ClassVar[str] = "arXiv 2303.01469, eq. 10 and algorithm 3"
 
     method: Literal["ct"] = "ct"
@@ -43,21 +41,8 @@ class ConsistencyTraining(Objective):
         lt=1,
         description="mu0: decay of the averaged weights that make targets, at `first` levels; null: no average",
     )
-    sampler: Sampler = RENOISE
-    levels: Levels = Karras()
     first: PositiveInt = Field(2, description="s0, intervals of the grid when the run begins (1 at its first step)")
     last: PositiveInt = Field(150, description="s1, intervals of the grid when it ends")
-
-    @model_validator(mode="after")
-    def _grows(self) -> ConsistencyTraining:
-        if self.first > self.last:
-            raise ValueError(f"first is {self.first}, more than last, {self.last}; the grid grows over the run")
-        return self
-
-    @property
-    def t_max(self) -> float:
-        """The highest level."""
-        return self.levels.t_max
 
     def count(self, moment: Moment) -> int:
         """N(k), the levels of the grid at a step."""

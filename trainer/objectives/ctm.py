@@ -11,13 +11,15 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Generator, Tensor
 
+from models.build import AnyArchitecture
 from models.flow_map import Span, per_sample
-from trainer.objectives.parts.adversary import Adversary
+from trainer.objectives.parts.adversarial import Adversarial
 from trainer.objectives.parts.levels import Karras, Levels
 from trainer.objectives.parts.masks import Masks
 from trainer.objectives.parts.moment import Moment
-from trainer.objectives.parts.objective import Draws, Objective
+from trainer.objectives.parts.objective import Draws
 from trainer.objectives.parts.sampler import Gamma, Sampler
+from trainer.objectives.parts.sigma_data import refuse_another
 from trainer.objectives.parts.solver import heun, heun_of_noise
 from trainer.objectives.parts.target import Batch, Marginal, Networks, Target, Velocity, mean_square, square_norm
 from trainer.objectives.parts.times import LogitNormal
@@ -40,7 +42,7 @@ class Trajectory(Draws):
         return self.path[:, -1]
 
 
-class CTM(Objective):
+class CTM(Adversarial):
     """Regress a jump on a teacher's solver and a shorter jump, both taken on to the data by averaged weights.
 
         prediction = G-(G(z_t, t, s), s, 0),  target = sg G-(G(Solver(z_t, t, m), m, s), s, 0)
@@ -74,7 +76,6 @@ class CTM(Objective):
     denoising_law: LogitNormal = LogitNormal(mean=-1.2, std=1.2)
     denoising_range: float = Field(0.7, gt=0, le=1, description="upper share of the grid that half of its times are of")
     sigma_data: PositiveFloat = Field(0.5, description="standard deviation of the data, for its weight")
-    adversary: Adversary | None = Field(None, description="a last phase, with a discriminator")
 
     @model_validator(mode="after")
     def _solver_stays_on_the_grid(self) -> CTM:
@@ -88,6 +89,11 @@ class CTM(Objective):
     def t_max(self) -> float:
         """The highest level."""
         return self.levels.t_max
+
+    def check_model(self, model: AnyArchitecture) -> None:
+        """Raise ValueError where the network counts on another standard deviation of the data."""
+        super().check_model(model)
+        refuse_another(self.sigma_data, model)
 
     def heun_steps(self, moment: Moment) -> int:
         """h: of all steps of the run, a share in proportion to it has each from 1 to the largest."""

@@ -6,22 +6,25 @@ import math
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Generator, Tensor
 
+from models.build import AnyArchitecture
 from models.flow_map import Span
 from trainer.objectives.flow_matching import FlowMatching
 from trainer.objectives.parts.consistency import RENOISE, Neighbours, data_error, to_the_data
 from trainer.objectives.parts.coordinates import sigma_between, sigma_of, time_of
+from trainer.objectives.parts.flow_first import FlowFirst
 from trainer.objectives.parts.moment import Moment
-from trainer.objectives.parts.objective import STOP_GRADIENT, Draws, Objective
+from trainer.objectives.parts.objective import STOP_GRADIENT, Draws
 from trainer.objectives.parts.sampler import Sampler
+from trainer.objectives.parts.sigma_data import refuse_another
 from trainer.objectives.parts.target import Batch, Networks, Target, mean_square
 from trainer.objectives.parts.times import LogitNormal
 from trainer.objectives.parts.weighting import pseudo_huber
 
 
-class EasyConsistencyTuning(Objective):
+class EasyConsistencyTuning(FlowFirst):
     """Tune a trained flow to jump to the data: a denoiser that learns to agree with itself at ever closer levels.
 
         sigma(m) = max(0, sigma(t) (1 - (1 + k sigmoid(-b sigma(t))) / q^(stage + 1)))
@@ -44,9 +47,6 @@ class EasyConsistencyTuning(Objective):
 
     method: Literal["ect"] = "ect"
     sampler: Sampler = RENOISE
-    flow_matching_steps: NonNegativeInt = Field(
-        1000, description="first steps, where no checkpoint is given to tune; half of the run at most"
-    )
     t: LogitNormal = Field(LogitNormal(mean=-1.1, std=2.0), description="log-normal law of sigma")
     sigma_max: PositiveFloat = 80.0
     q: float = Field(2.0, gt=1, description="by which factor a stage brings m closer to t")
@@ -62,11 +62,16 @@ class EasyConsistencyTuning(Objective):
         """The time of sigma_max."""
         return time_of(self.sigma_max)
 
+    def check_model(self, model: AnyArchitecture) -> None:
+        """Raise ValueError where the network counts on another standard deviation of the data than the weight."""
+        super().check_model(model)
+        if self.weight == "edm":
+            refuse_another(self.sigma_data, model)
+
     def stage(self, moment: Moment) -> int | None:
         """Which of the stages a step is in, from 0; None in flow matching."""
-        first = min(self.flow_matching_steps, moment.steps // 2)  # a short run shall reach its second phase
-        done = moment.step - 1 - first
-        return None if done < 0 else self.stages * done // (moment.steps - first)
+        done = self.tuned(moment)
+        return None if done < 0 else self.stages * done // (moment.steps - self.first(moment.steps))
 
     def lower(self, t: Tensor, stage: int) -> Tensor:
         """m of a time, [B]."""

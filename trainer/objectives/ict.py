@@ -6,21 +6,20 @@ import math
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Generator
 
-from models.flow_map import Span
-from trainer.objectives.parts.consistency import RENOISE, Neighbours, data_error, neighbours, to_the_data
+from trainer.objectives.parts.consistency import Neighbours, data_error, neighbours, to_the_data
 from trainer.objectives.parts.coordinates import sigma_between
+from trainer.objectives.parts.growing_grid import GrowingGrid
 from trainer.objectives.parts.levels import Karras, doubling_count, log_normal_mass
 from trainer.objectives.parts.moment import Moment
-from trainer.objectives.parts.objective import STOP_GRADIENT, Draws, Objective
-from trainer.objectives.parts.sampler import Sampler
+from trainer.objectives.parts.objective import STOP_GRADIENT, Draws
 from trainer.objectives.parts.target import Batch, Networks, Target, mean_square
 from trainer.objectives.parts.weighting import pseudo_huber
 
 
-class ImprovedConsistencyTraining(Objective):
+class ImprovedConsistencyTraining(GrowingGrid):
     """Consistency training by the weights themselves, on a grid that doubles, with a robust loss.
 
         target = two legs from t to 0: x1 - x0 to the level m below t, then sg(u) from there
@@ -34,29 +33,16 @@ class ImprovedConsistencyTraining(Objective):
     Deviation: the lowest level is 0 (see `Karras`); the law of the intervals is that of the published levels.
     """
 
-    span: ClassVar[Span] = "endpoint"
     reference: ClassVar[str] = "arXiv 2310.14189, table 1"
     no_average: ClassVar[str | None] = STOP_GRADIENT
 
     method: Literal["ict"] = "ict"
-    sampler: Sampler = RENOISE
     levels: Karras = Karras()
     first: PositiveInt = Field(10, description="s0, intervals of the grid when the run begins")
     last: PositiveInt = Field(1280, description="s1, intervals of the grid when it ends")
     mean: float = Field(-1.1, description="P_mean of ln sigma")
     std: PositiveFloat = Field(2.0, description="P_std of ln sigma")
     huber: float = Field(0.00054, ge=0, description="c / sqrt(D); 0: the norm")
-
-    @model_validator(mode="after")
-    def _grows(self) -> ImprovedConsistencyTraining:
-        if self.first > self.last:
-            raise ValueError(f"first is {self.first}, more than last, {self.last}; the grid grows over the run")
-        return self
-
-    @property
-    def t_max(self) -> float:
-        """The highest level."""
-        return self.levels.t_max
 
     def count(self, moment: Moment) -> int:
         """N(k), the levels of the grid at a step."""

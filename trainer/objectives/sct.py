@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt
 from torch import Generator
 
 from trainer.objectives.flow_matching import FlowMatching
+from trainer.objectives.parts.flow_first import FlowFirst
 from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.objective import Draws
 from trainer.objectives.parts.scm import ContinuousConsistency
 from trainer.objectives.parts.target import Batch, Networks, Target
 
 
-class ContinuousConsistencyTraining(ContinuousConsistency):
+class ContinuousConsistencyTraining(ContinuousConsistency, FlowFirst):
     """Regress the jump to the data so that it stays the same along pairs of data and noise.
 
         dx/dtau = cos tau sigma_d x1 - sin tau x0, which is v_c = x1 - x0 on the linear path
@@ -28,22 +28,22 @@ class ContinuousConsistencyTraining(ContinuousConsistency):
     reference: ClassVar[str] = "arXiv 2410.11081, eq. 8 and algorithm 1"
 
     method: Literal["sct"] = "sct"
-    flow_matching_steps: NonNegativeInt = Field(1000, description="first steps, where no checkpoint is given to tune")
+
+    def regressed(self, steps: int) -> int:
+        """Those after the first phase."""
+        return steps - self.first(steps)
 
     def draw(self, rows: int, generator: Generator, moment: Moment) -> Draws:
         """A time; in flow matching s = t."""
         draws = super().draw(rows, generator, moment)
-        return Draws(draws.t, draws.t) if self._done(moment) < 0 else draws
+        return Draws(draws.t, draws.t) if self.tuned(moment) < 0 else draws
 
     def __call__(self, networks: Networks, batch: Batch, draws: Draws, moment: Moment) -> Target:
         """z moves along the pair's velocity."""
-        done = self._done(moment)
+        done = self.tuned(moment)
         if done >= 0:
             return self.consistency(networks, batch, draws, batch.velocity, done)
         target = FlowMatching()(networks, batch, draws, moment)
         if networks.companion is None:
             return target
         return target._replace(also=0 * self.log_variance(networks, draws.t))  # each step must give it a gradient
-
-    def _done(self, moment: Moment) -> int:
-        return moment.step - 1 - self.flow_matching_steps

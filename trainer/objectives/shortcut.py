@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from export.runtime.grids import DYADIC_FINEST
 from models.flow_map import Span
+from trainer.objectives.parts.guidance import late
 from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.objective import Draws, Objective
 from trainer.objectives.parts.target import Batch, Condition, Networks, Target, Velocity, mean_square
@@ -97,6 +98,15 @@ class Shortcut(Objective):
                 f"of {rows} rows the share objective.bootstrap={self.bootstrap:g} is none, so no jump would be "
                 f"learned; it takes run.batch={next(n for n in range(rows, 10**9) if self._jumps(n))} or more"
             )
+
+    def guides_by(self, step: int) -> bool:
+        """Whether guidance has begun."""
+        return self.guidance.active(step)
+
+    def notes(self, steps: int) -> list[str]:
+        """Says guidance that never begins."""
+        told = super().notes(steps)
+        return told if self.guided is None else [*told, *late(self.guidance.start_step, steps)]
 
     def draw(self, rows: int, generator: Generator, moment: Moment) -> Lengths:
         """A length and a place on its grid for each row."""

@@ -1,5 +1,7 @@
 """What a consistency model refuses, with the reason, and what --init and a step count make of one."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from trainer.objectives.consistency_training import ConsistencyTraining
 from trainer.objectives.ect import EasyConsistencyTuning
 from trainer.objectives.ict import ImprovedConsistencyTraining
 from trainer.objectives.parts.levels import Even
+from trainer.objectives.parts.moment import Moment
 from trainer.recipe import load_recipe
 from trainer.start import settle
 
@@ -74,6 +77,45 @@ def test_first_phase_stays_with_a_checkpoint_to_tune() -> None:
     tuned, told = settle(recipe, {"init": Path("run")})
     assert tuned.objective.flow_matching_steps == 0
     assert not told
+
+
+@pytest.mark.parametrize("name", ["points/ect", "points/sct"])
+def test_short_run_ends_in_its_first_phase(name: str) -> None:
+    """Half of a run at most is flow matching, and the number that is told is that one."""
+    recipe = load_recipe(name, ["run.steps=4"])
+    told = settle(recipe, {})[1]
+    assert told[
+        0
+    ] == f"{recipe.objective.method}: the first 2 steps are flow matching; --init CHECKPOINT: a trained " + (
+        "network instead"
+    )
+    generator = torch.Generator().manual_seed(0)
+    jumps = [recipe.objective.draw(8, generator, Moment(step, 4)).jumps for step in (1, 2, 3, 4)]
+    assert jumps == [0, 0, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "share"),
+    [
+        ("points/ayf-emd", ["run.steps=100"], "0.2 of 0.99"),
+        ("points/sct", ["run.steps=300"], "0.3 of 1"),
+        ("points/scd", ["objective.tangent.warmup_steps=99999"], "0.02 of 1"),
+    ],
+)
+def test_warmup_is_cut_off_without_a_word(name: str, overrides: list[str], share: str) -> None:
+    """The map would rest on the side of straight lines. The recipes as they are end at their limit."""
+    given = {"teacher": Path("teacher")} if load_recipe(name).objective.teacher == "required" else {}
+    assert f"the derivative counts for {share} then" in settle(load_recipe(name, overrides), given)[1][-1]
+    assert not any("derivative" in line for line in settle(load_recipe(name), given)[1])
+
+
+@pytest.mark.parametrize("name", ["facets/meanflow", "facets/shortcut"])
+def test_guidance_never_begins_without_a_word(name: str) -> None:
+    guided = [] if name == "facets/meanflow" else ["objective.guidance={scale: 2, start_step: 1000}"]
+    told = settle(load_recipe(name, [*guided, "run.steps=20"]), {})[1]
+    assert len(told) == 1
+    assert told[0].startswith("guidance begins at step 1,000, after the last, 20: nothing will be guided (objective.gu")
+    assert settle(load_recipe(name, guided), {})[1] == []
 
 
 def test_trained_flow_is_no_denoiser() -> None:

@@ -47,6 +47,10 @@ class AlignYourFlow(Objective):
         """Autoguidance has another network to lead away from, not the null label's answer."""
         return False
 
+    def notes(self, steps: int) -> list[str]:
+        """Says a warm-up that is cut off."""
+        return [*super().notes(steps), *self.tangent.notes(steps)]
+
     def draw(self, rows: int, generator: Generator, moment: Moment) -> Draws:
         """The ends of an interval, and a strength where the network is told it."""
         t, s = self.times.draw(rows, generator)

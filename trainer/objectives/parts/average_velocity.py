@@ -9,7 +9,7 @@ from torch import Generator
 
 from models.checkpoint import GuidanceInput
 from models.flow_map import Span
-from trainer.objectives.parts.guidance import Guidance, refuse_untrained_null
+from trainer.objectives.parts.guidance import Guidance, late, refuse_untrained_null
 from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.objective import STOP_GRADIENT, Draws, Objective
 from trainer.objectives.parts.tangent import Derivative
@@ -41,6 +41,26 @@ class AverageVelocity(Objective):
     def guided(self) -> str | None:
         """The scale or the range of the guidance in the target."""
         return self.guidance.scales if self.guidance.guides else None
+
+    def guides_by(self, step: int) -> bool:
+        """Whether guidance has begun."""
+        return self.guidance.active(step)
+
+    def check_batch(self, rows: int) -> None:
+        """Raise ValueError for a batch without a jump."""
+        if self.times.jumps == 0:
+            raise ValueError("objective.times.jumps is 0, so no jump would be learned; that is flow-matching")
+        if self.times.count(rows) < 1:
+            needed = next(n for n in range(rows, 10**9) if self.times.count(n))
+            raise ValueError(
+                f"of {rows} rows the share objective.times.jumps={self.times.jumps:g} is none, so no jump would be "
+                f"learned; it takes run.batch={needed} or more"
+            )
+
+    def notes(self, steps: int) -> list[str]:
+        """Says guidance that never begins."""
+        told = super().notes(steps)
+        return told if self.guided is None else [*told, *late(self.guidance.start_step, steps)]
 
     def draw(self, rows: int, generator: Generator, moment: Moment) -> Draws:
         """Two times a row, the jumps first, and a scale where the network is told it."""

@@ -197,3 +197,13 @@ def refuse_untrained_null(guidance: Guidance, label_dropout: float) -> None:
     """Raise ValueError where the mix would hold a velocity that nothing trains."""
     if guidance.guides and label_dropout == 0:
         raise ValueError("guidance mixes in the null label, which only label_dropout above 0 trains")
+
+
+def late(start_step: int, steps: int) -> list[str]:
+    """A note on guidance that begins after the last step of a run, a line or none."""
+    if start_step <= steps:
+        return []
+    return [
+        f"guidance begins at step {start_step:,}, after the last, {steps:,}: nothing will be guided "
+        "(objective.guidance.start_step)"
+    ]

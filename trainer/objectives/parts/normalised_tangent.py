@@ -35,6 +35,16 @@ class NormalisedTangent(BaseModel):
         """r after `done` steps."""
         return self.warmup_limit if done >= self.warmup_steps else min(self.warmup_limit, done / self.warmup_steps)
 
+    def notes(self, done: int) -> list[str]:
+        """A note on a warm-up that a run of `done` steps would cut off, a line or none."""
+        if self.warmth(done) >= self.warmup_limit:
+            return []
+        return [
+            f"objective.tangent.warmup_steps is {self.warmup_steps:,}, and {done:,} steps are done by the end: the "
+            f"derivative counts for {self.warmth(done):.2g} of {self.warmup_limit:g} then, and the map will be on the "
+            "side of straight lines"
+        ]
+
     def __call__(self, first: Tensor, second: Tensor, done: int) -> tuple[Tensor, Tensor]:
         """g as it is, and g normalised, each [B, ...] without gradient.
 

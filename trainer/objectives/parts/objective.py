@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Generator, Tensor, nn
 
 from export.runtime.grids import Grid, check_grid
+from models.build import AnyArchitecture
 from models.checkpoint import CheckpointConfig, GuidanceInput
 from models.flow_map import Span
 from trainer.objectives.parts.moment import Moment
@@ -89,6 +90,18 @@ class Objective(BaseModel, ABC):
         """Raise ValueError where batches of `rows` are too small for what the method draws."""
         return
 
+    def check_steps(self, steps: int) -> None:
+        """Raise ValueError where a run of `steps` would end before what it was asked for."""
+        return
+
+    def check_model(self, model: AnyArchitecture) -> None:
+        """Raise ValueError where the network counts on something else than the method."""
+        return
+
+    def notes(self, steps: int) -> list[str]:
+        """What a person should know before a run of `steps` that they may not expect of it, a line each."""
+        return []
+
     def decay(self, moment: Moment) -> float | None:
         """Decay of the averaged weights after this step."""
         return self.target_ema
@@ -109,6 +122,10 @@ class Objective(BaseModel, ABC):
     def guided(self) -> str | None:
         """Effective scale of its samples, or the range, for a person: `1.67`, `1 to 4`; None: the plain model's, 1."""
         return None
+
+    def guides_by(self, step: int) -> bool:
+        """Whether by this step, counted from 1, samples are led to what `guided` says."""
+        return self.guided is not None
 
     @property
     def needs_labels(self) -> bool:

@@ -19,6 +19,7 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Generator, Tensor, nn
 
+from models.build import AnyArchitecture
 from models.checkpoint import CheckpointConfig
 from models.flow_map import Span, per_sample
 from trainer.objectives.parts.consistency import RENOISE
@@ -28,6 +29,7 @@ from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.normalised_tangent import NormalisedTangent
 from trainer.objectives.parts.objective import STOP_GRADIENT, Draws, Objective
 from trainer.objectives.parts.sampler import Sampler
+from trainer.objectives.parts.sigma_data import refuse_another
 from trainer.objectives.parts.tangent import Derivative
 from trainer.objectives.parts.target import Batch, Networks, Target, mean_square
 from trainer.objectives.parts.times import LogitNormal
@@ -65,14 +67,21 @@ class ContinuousConsistency(Objective):
         """The time of sigma_max."""
         return time_of(self.sigma_max)
 
+    def check_model(self, model: AnyArchitecture) -> None:
+        """Raise ValueError where the network counts on another standard deviation of the data."""
+        super().check_model(model)
+        refuse_another(self.sigma_data, model)
+
+    def notes(self, steps: int) -> list[str]:
+        """Says a warm-up that is cut off."""
+        return [*super().notes(steps), *self.tangent.notes(self.regressed(steps))]
+
+    def regressed(self, steps: int) -> int:
+        """Steps of this regression in a run of `steps`."""
+        return steps
+
     def companion(self, config: CheckpointConfig) -> nn.Module | None:
-        """w. Raises ValueError where the network counts on another standard deviation of the data."""
-        model = config.architecture
-        if model.parametrisation == "edm" and model.sigma_data != self.sigma_data:
-            raise ValueError(
-                f"objective.sigma_data is {self.sigma_data:g} and model.sigma_data {model.sigma_data:g}; "
-                "both are the data's standard deviation, so give both the same"
-            )
+        """w."""
         return LogVariance() if self.learned_weight else None
 
     def draw(self, rows: int, generator: Generator, moment: Moment) -> Draws:
