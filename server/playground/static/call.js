@@ -25,6 +25,12 @@ function curlCommand(path, asked, ...more) {
   return `curl ${lines.join(" \\\n  ")}`;
 }
 
+// For the shell.
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+// A file's name as `curl -F` reads it: where it has a comma or a semicolon, quotes keep it together.
+const formName = (name) => (/[,;"\\]/.test(name) ? `"${name.replace(/["\\]/g, "\\$&")}"` : name);
+
 const many = () => (isPoints() ? { n: POINTS_SHOWN } : {});
 
 const curl = {
@@ -36,7 +42,7 @@ const curl = {
   refine: () => curlCommand("generate", fields({ steps: state.refineSteps, stream: "every" })).replace("curl", "curl -N"),
   vary(stem) {
     const asked = fields({ steps: state.steps, strength: state.strength, n: 8 });
-    return curlCommand("variations", asked, `-F image=@'${sourceName().replaceAll("'", "'\\''")}'`, `-o '${stem}-variations.png'`);
+    return curlCommand("variations", asked, `-F image=@${quoted(formName(sourceName()))}`, `-o '${stem}-variations.png'`);
   },
   interpolate: (stem, end) => curlCommand("interpolate", wayFields(), `-o '${stem}-to-${state.seedTo}.${end}'`),
   wall: (stem, end) => curlCommand("generate", wallFields(), `-o '${stem}-wall.${end}'`),
@@ -97,6 +103,8 @@ export function setUpCall() {
   $("copy").addEventListener("click", copy);
 }
 
+let copied;
+
 async function copy() {
   try {
     await navigator.clipboard.writeText($("call").textContent);
@@ -107,5 +115,6 @@ async function copy() {
     return;
   }
   $("copy").textContent = "Copied";
-  setTimeout(() => ($("copy").textContent = "Copy"), 1500);
+  clearTimeout(copied); // of a copy a moment ago, whose word would end this one's
+  copied = setTimeout(() => ($("copy").textContent = "Copy"), 1500);
 }

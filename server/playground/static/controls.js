@@ -128,7 +128,17 @@ function showLabel() {
   for (const input of $("labels").querySelectorAll("input")) {
     const mine = state.label === null ? input.dataset.kind === ANY : input.dataset.kind !== ANY && input.value === state.label;
     input.checked = mine;
+    if (mine) reveal(input.parentElement);
   }
+}
+
+// Scrolls the list, and not the page, so far that a tile of it is seen.
+function reveal(tile) {
+  const list = $("labels");
+  const [box, frame] = [tile.getBoundingClientRect(), list.getBoundingClientRect()];
+  const beyond = (low, high, from, to) => (low < from ? low - from : high > to ? high - to : 0);
+  list.scrollLeft += beyond(box.left, box.right, frame.left, frame.right);
+  list.scrollTop += beyond(box.top, box.bottom, frame.top, frame.bottom);
 }
 
 function filter(text) {

@@ -68,6 +68,15 @@ function setUpSingleKeys() {
   });
 }
 
+// The link goes there without the address, which holds the choices.
+function setUpSkip() {
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    $("stage").focus();
+    $("stage").scrollIntoView();
+  });
+}
+
 function setUpDialogs(onKey) {
   $("shortcuts").addEventListener("click", () => $("shortcuts-dialog").showModal());
   setUpKey(onKey);
@@ -77,5 +86,6 @@ function setUpDialogs(onKey) {
 export function setUpKeyboard(onKey) {
   setUpTabs();
   setUpSingleKeys();
+  setUpSkip();
   setUpDialogs(onKey);
 }

@@ -79,7 +79,7 @@ function setUp() {
   setUpControls();
   setUpCompare();
   setUpRefine();
-  setUpVary();
+  setUpVary(showCall);
   setUpInterpolate();
   setUpWall(showCall);
   setUpCall();
@@ -109,4 +109,5 @@ setUpKeyboard(() => {
 new MutationObserver(showKey).observe($("message"), { attributes: true });
 showKey();
 onReturn(begin);
+addEventListener("hashchange", () => location.reload()); // somebody else's link in this tab
 await begin();

@@ -53,7 +53,8 @@ export function sayError(error, again) {
     return;
   }
   const before = { 429: "The server is still at its limit. ", 503: "The server is still not ready. ", 504: "Too late. " };
-  const actions = error.status === 422 || !again ? [] : [["Try again", again]];
+  const same = error.status < 500 && error.status !== 429; // what is asked for is wrong, and would be again
+  const actions = same || !again ? [] : [["Try again", again]];
   say("error", (before[error.status] ?? "") + sentence(error.message), ...actions);
 }
 

@@ -1,6 +1,6 @@
 // Pictures like one that was uploaded, or that was made here.
 
-import { json, several } from "./api.js";
+import { json, Refused, several } from "./api.js";
 import { current } from "./compare.js";
 import { $, h, save } from "./dom.js";
 import { say } from "./messages.js";
@@ -9,22 +9,32 @@ import { fileName, fromJson, generate, image, show } from "./samples.js";
 import { change, fields, state } from "./state.js";
 
 const VARIATIONS = 8;
+const OF_THE_FILE = [400, 413, 415, 422]; // statuses of an upload that the server does not take, and never will
 
-let source = null; // { blob, name, uploaded }
+let source = null; // a sample, or { blob, name } of an upload
+let before = null; // the source before an upload that the server has not taken yet
+let told = () => {};
 
-export const sourceName = () => source?.name ?? "picture.png";
+export const sourceName = () => (source ? (source.name ?? fileName(source)) : "picture.png");
 
 export const vary = runner($("vary"), async (signal, patient) => {
   if (!source) take(await made(signal, patient));
   // No class means no class here: one that is drawn would pull the picture away from what it shows.
   const asked = fields({ steps: state.steps, strength: state.strength });
   const options = { signal, body: source.blob, headers: { "content-type": source.blob.type } };
-  const { document } = await patient(() => several(VARIATIONS, (n) => json("variations", { ...asked, n }, options)));
+  let document;
+  try {
+    ({ document } = await patient(() => several(VARIATIONS, (n) => json("variations", { ...asked, n }, options))));
+  } catch (error) {
+    if (before && error instanceof Refused && OF_THE_FILE.includes(error.status)) take(before);
+    throw error;
+  }
+  before = null;
   const tiles = document.images.map((entry, i) => {
     const sample = { ...fromJson(document, entry), label: entry.label_name, seed: state.seed + BigInt(i) };
     const name = `Go on from variation ${i + 1}`;
     return h("button", { type: "button", class: "sample", "aria-label": name, title: name, onclick: () => {
-      take({ ...sample, uploaded: false });
+      take(sample);
       vary();
     } }, show(sample));
   });
@@ -35,15 +45,18 @@ const made = async (signal, patient) => current() ?? patient(() => generate({ st
 
 // What was varied before belongs to another model.
 export function forget() {
-  source = null;
+  source = before = null;
   $("variations").replaceChildren();
   $("vary-source").replaceChildren();
 }
 
 function take(sample) {
-  source = { blob: sample.blob, name: sample.name ?? fileName(sample) };
+  source = sample;
+  before = null;
   const alt = sample.name ? `Your picture, ${sample.name}` : `The picture that is varied: ${sample.label ?? ""} seed ${sample.seed}`;
   $("vary-source").replaceChildren(image(source.blob, alt));
+  if (sample.name) $("vary-source").firstChild.classList.remove("pixels");
+  told();
 }
 
 // From another way to look.
@@ -54,18 +67,27 @@ export function varyThis(sample) {
   else change({ mode: "vary" });
 }
 
-function upload(file) {
+async function upload(file) {
   if (!file) return;
   if (!/^image\/(png|jpeg|webp)$/.test(file.type)) {
     say("error", `${file.name} is ${file.type || "of no type that is known"}; a picture is a PNG, JPEG or WebP file.`);
     return;
   }
+  try {
+    (await createImageBitmap(file)).close();
+  } catch {
+    say("error", `${file.name} cannot be read as a picture; its bytes are not those of a whole PNG, JPEG or WebP file.`);
+    return;
+  }
+  const last = source;
   take({ blob: file, name: file.name });
-  $("vary-source").firstChild.classList.remove("pixels");
+  before = last;
   vary();
 }
 
-export function setUpVary() {
+// `onSource()` is told when another picture is varied, of which `sourceName` is another.
+export function setUpVary(onSource) {
+  told = onSource;
   const drop = $("drop");
   $("upload").addEventListener("change", (event) => {
     upload(event.target.files[0]);
@@ -91,7 +113,7 @@ export function setUpVary() {
     source = null;
     vary();
   });
-  $("vary-save").addEventListener("click", () => source && save(source.blob, source.name));
+  $("vary-save").addEventListener("click", () => source && save(source.blob, sourceName()));
   $("compare-vary").addEventListener("click", () => varyThis(current()));
 }
 

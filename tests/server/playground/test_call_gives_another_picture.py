@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from playwright.sync_api import expect
 
 from export.runtime.grids import flow_grid
@@ -94,6 +96,23 @@ def test_variation(window: Window, tmp_path: Path) -> None:
         window["#vary-save"].click()
     for kind in KINDS:
         download.value.save_as(tmp_path / kind / download.value.suggested_filename)
+        (written,) = run(window, kind, tmp_path / kind)
+        for at, piece in enumerate(pieces(decoded(written.read_bytes()), 8), start=1):
+            assert np.array_equal(piece, window.pixels(f"#variations > :nth-child({at}) img"))
+
+
+def test_variation_of_an_upload(window: Window, tmp_path: Path) -> None:
+    """Under its own name, whatever characters that has."""
+    name = 'it\'s, a; "b" \\ $HOME.png'
+    held = io.BytesIO()
+    Image.fromarray(np.full((8, 8, 3), (200, 30, 90), dtype=np.uint8)).save(held, "png")
+    window["#tab-vary"].click()
+    window["#upload"].set_input_files({"name": name, "mimeType": "image/png", "buffer": held.getvalue()})
+    expect(window["#vary-source img"]).to_have_attribute("alt", f"Your picture, {name}")
+    window.settled("vary")
+    for kind in KINDS:
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / name).write_bytes(held.getvalue())
         (written,) = run(window, kind, tmp_path / kind)
         for at, piece in enumerate(pieces(decoded(written.read_bytes()), 8), start=1):
             assert np.array_equal(piece, window.pixels(f"#variations > :nth-child({at}) img"))

@@ -130,6 +130,23 @@ def test_link_shows_another_thing(window: Window, open_window: Open) -> None:
     assert other.asked("/interpolate")[-1]["label"] == "owl"
 
 
+def test_link_in_the_same_tab_does_nothing(window: Window) -> None:
+    window.page.evaluate("() => { location.hash = '#label=owl&seed=99'; }")
+    expect(window[column(4)]).to_have_attribute("alt", "owl, seed 99, 4 steps")
+    expect(window["#seed"]).to_have_value("99")
+
+
+def test_skip_link_forgets_the_choices(window: Window) -> None:
+    window["#seed-next"].click()
+    window.settled("compare")
+    chosen = window.page.url
+    assert "seed=8" in chosen
+    window[".skip"].focus()
+    window.page.keyboard.press("Enter")
+    expect(window["#stage"]).to_be_focused()
+    assert window.page.url == chosen
+
+
 BROKEN = ("#mode=nothing&seed=x&steps=3&label=unicorn&guidance=9&strength=7&frames=1", "#%", "#seed=-1&model=none")
 
 
@@ -254,3 +271,5 @@ def test_class_of_many_is_not_found(open_window: Open, start_shared: Start, many
     expect(window[".tile:visible"]).to_have_count(0)
     window["#label-search"].fill("")
     expect(window[".tile:visible"]).to_have_count(122)
+    window.fresh("#label=class 117")
+    expect(window[".tile[data-label='class 117']"]).to_be_in_viewport(ratio=1)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from ..conftest import Server, Start
@@ -142,8 +145,12 @@ def test_upload_is_too_large(open_window: Open, start: Start, images: Path) -> N
     window = open_window(start(images, "--max-upload", "1000"))
     window.open("#mode=vary", settled=False)
     expect(window["#variations img"]).to_have_count(8)
-    window["#upload"].set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": b"\x89PNG" + bytes(2000)})
+    held = io.BytesIO()
+    Image.fromarray(np.random.default_rng(1).integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(held, "png")
+    window["#upload"].set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": held.getvalue()})
     expect(window["#message"]).to_contain_text("The body is over the limit of 1000 bytes.")
+    expect(window["#message button"]).to_have_count(0)  # it would be over it again
+    expect(window["#vary-source img"]).to_have_attribute("alt", re.compile("^The picture that is varied"))
     window["#vary-made"].click()
     expect(window["#message"]).to_be_empty()
     window.allow(REFUSED)

@@ -93,6 +93,10 @@ def test_file_that_is_no_picture_is_sent(window: Window) -> None:
     before = len(window.asked("/variations"))
     window["#upload"].set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello"})
     expect(window["#message"]).to_contain_text("a.txt is text/plain; a picture is a PNG, JPEG or WebP file")
+    for name, content in (("cut.png", upload()[:60]), ("empty.png", b""), ("text.png", b"hello")):
+        window["#upload"].set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
+        expect(window["#message"]).to_contain_text(f"{name} cannot be read as a picture")
+        expect(window["#vary-source img"]).to_have_attribute("alt", re.compile("^The picture that is varied"))
     assert len(window.asked("/variations")) == before
 
 
