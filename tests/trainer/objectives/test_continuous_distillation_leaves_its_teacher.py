@@ -141,6 +141,7 @@ def test_gradient_points_away(name, bump, tangent, plug_in, pairs, ask) -> None:
 
 POWERS = {
     "ayf-emd": [(i, j) for i in range(8) for j in range(8 - i)],
+    "ayf-lmd": [(i, j) for i in range(8) for j in range(8 - i)],
     "scd": [(i, 0) for i in range(11)],
     "sct": [(i, 0) for i in range(11)],
 }
@@ -149,7 +150,8 @@ POWERS = {
 @pytest.mark.parametrize("name", POWERS)
 def test_linear_fit_rests_elsewhere(name, pairs, ask) -> None:
     """For u linear in features z^k t^i s^j the tangent is affine in their coefficients, so rest is a linear solve: a
-    jump of slope 0.4 and offset 0.7. Without the derivative it is another one, the control.
+    jump of slope 0.4 and offset 0.7. Without the derivative it is another one, the control. (AYF-LMD asks the teacher
+    where u lands: affine too, since the velocity of a Gaussian is affine in z.)
 
     The tangent is affine in x1 - x0 too, so that sCT may be given pairs that have its mean, v(z, t).
     """
