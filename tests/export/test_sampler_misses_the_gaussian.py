@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.runtime.grids import Grid, Step, flow_grid, renoise_grid
+from export.runtime.grids import Grid, Step, flow_grid, gamma_grid, renoise_grid
 from export.runtime.noise import normal
 from export.runtime.sampler import advance, sample
 
 MEAN, STD = 0.7, 0.4
 SEEDS = range(4000)
 LABELS = [0] * len(SEEDS)
+TIMES = [1.0, 0.6, 0.3]
 
 
 def exact_jump(z, t, s, label, guidance=None):  # type: ignore[no-untyped-def]
@@ -32,11 +33,25 @@ def test_flow_steps_follow_the_map(steps: int) -> None:
     np.testing.assert_allclose(samples, MEAN + STD * start, atol=2e-6)
 
 
-def test_renoising_keeps_the_distribution() -> None:
-    samples = sample(exact_jump, (1,), renoise_grid([1.0, 0.6, 0.3]), SEEDS, LABELS, batch=1000)
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0])
+def test_renoising_keeps_the_distribution(gamma: float) -> None:
+    samples = sample(exact_jump, (1,), gamma_grid(TIMES, gamma), SEEDS, LABELS, batch=1000)
     assert off(samples) < 4
-    # It is not the one-step sample again: fresh noise came in.
-    assert not np.allclose(samples, sample(exact_jump, (1,), flow_grid(1), SEEDS, LABELS, batch=1000), atol=0.01)
+    # With fresh noise it is not the one-step sample again, without it is.
+    straight = sample(exact_jump, (1,), flow_grid(1), SEEDS, LABELS, batch=1000)
+    assert np.allclose(samples, straight, atol=0.01) == (gamma == 0)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0])
+@pytest.mark.parametrize("share", [0.5, 1.4])
+def test_wrong_noise_is_seen(gamma: float, share: float) -> None:
+    """Negative control: all is as it must be but the size of the new noise."""
+    wrong = [step._replace(b=share * step.b) for step in gamma_grid(TIMES, gamma)]
+    assert off(sample(exact_jump, (1,), wrong, SEEDS, LABELS, batch=1000)) > 4
+
+
+def test_renoising_is_gamma_of_one() -> None:
+    np.testing.assert_allclose(gamma_grid(TIMES, 1.0), renoise_grid(TIMES), atol=1e-12)
 
 
 @pytest.mark.parametrize(
