@@ -21,6 +21,9 @@ from loadtest.sweep.result import Sweep, read_sweep
 CONFIDENCE = 0.95
 """That all intervals of a comparison hold together."""
 
+WIDEST = 100.0
+"""Of an interval's ends, one over the other: beyond it there is no interval to speak of."""
+
 CALM = 0.7
 """Of the highest rate for the longest deadline: up to it, runs of two sweeps at the same rate are compared."""
 
@@ -192,6 +195,8 @@ def _ratio(
     if before is None or after is None:
         return Row(what, a, b, None, "", "too few to say", 0.0)
     found = change(before, after, confidence)
+    if found.high > WIDEST * found.low:
+        return Row(what, a, b, None, "", "too few to say", 0.0)
     percent = 100 * (found.ratio - 1)
     verdict: Verdict = "no clear change" if not found.clear else "worse" if worse * percent > 0 else "better"
     interval = f"{_signed(100 * (found.low - 1))} to {_signed(100 * (found.high - 1))} %"

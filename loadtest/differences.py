@@ -30,7 +30,7 @@ _OF_A_RUN: dict[str, Callable[[Run], str]] = {
 _OF_A_SWEEP: dict[str, Callable[[Sweep], str]] = {
     "share that has to meet a deadline": lambda sweep: f"{asked(100 * sweep.asked.share)} %",
     "deadlines": lambda sweep: ", ".join(map(asked_ms, sweep.asked.deadlines)),
-    "step counts": lambda sweep: ", ".join(f"{steps} NFE" for steps in sweep.asked.steps),
+    "step counts": lambda sweep: ", ".join(map(str, sweep.asked.steps)) + " NFE",
 }
 
 

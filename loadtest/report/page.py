@@ -126,13 +126,14 @@ def _invalid(summary: Summary) -> str:
     if not summary.invalid:
         return ""
     runs = count(len(summary.invalid), "invalid run")
+    says = "it says" if len(summary.invalid) == 1 else "they say"
     items = "".join(
         f"<li>{one.steps} NFE {'idle' if one.rate is None else f'at {number(one.rate)}/s'}: {escape(one.why)}</li>"
         for one in summary.invalid
     )
     return (
         f"<section class='warning'><strong>{runs}</strong>, in no figure here: the client did not "
-        f"keep its schedule, so they say nothing of the server.<ul>{items}</ul></section>"
+        f"keep its schedule, so {says} nothing of the server.<ul>{items}</ul></section>"
     )
 
 

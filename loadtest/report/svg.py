@@ -9,7 +9,7 @@ from html import escape
 
 from loadtest.numbers import number
 
-LEFT, RIGHT, TOP, BOTTOM = 52, 72, 50, 42
+LEFT, RIGHT, TOP, BOTTOM = 52, 72, 56, 42
 """Margins around the plot: tick labels, labels at the ends of lines, the chart's heading, the axis."""
 
 LABEL_HEIGHT = 16
@@ -150,7 +150,7 @@ class Chart:
         middle = (left + right) / 2
         name = escape(self.x.name)
         parts.append(f'<text class="name" x="{middle:.0f}" y="{self.height - 8}" text-anchor="middle">{name}</text>')
-        parts.append(f'<text class="name" x="{left - 40}" y="{TOP - 20}">{escape(self.y.name)}</text>')
+        parts.append(f'<text class="name" x="{left - 40}" y="{TOP - 22}">{escape(self.y.name)}</text>')
         return "".join(parts)
 
     def _labels(self) -> list[str]:

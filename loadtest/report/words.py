@@ -40,7 +40,7 @@ def cell(curve: Curve, deadline: int) -> tuple[str, str]:
     if limit.beyond_client:
         return f"{number(limit.rate)}/s or more", "the client's limit"
     if limit.unbounded:
-        return f"{number(limit.rate)}/s or more", f"none above measured, {count(limit.runs, 'run')}"
+        return f"{number(limit.rate)}/s or more", f"none above tried, {count(limit.runs, 'run')}"
     interval = f"{number(limit.low)} to {number(limit.high)}" if limit.low and limit.high else "no interval"
     if limit.low is None and limit.high:
         interval = f"up to {number(limit.high)}"

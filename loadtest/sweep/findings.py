@@ -209,7 +209,7 @@ def _warnings(sweep: Sweep) -> tuple[str, ...]:
         replies = f"{count(found.wrong, 'reply', 'replies')} {'was' if found.wrong == 1 else 'were'}"
         warnings.append(f"{replies} not what was asked for, and count as failed.")
     if found.same_bytes == "no":
-        replies = f"{found.different:,} of {count(found.compared, 'reply', 'replies')} under load"
+        replies = f"{found.different:,} of {count(found.compared, 'reply', 'replies')}"
         where = checks_by_steps(sweep.runs)
         warnings.append(f"{replies} had OTHER BYTES than the idle server gave for the same request ({where}).")
     if found.examples and (found.wrong or found.same_bytes == "no"):

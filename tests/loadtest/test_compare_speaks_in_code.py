@@ -71,6 +71,14 @@ def test_difference_is_said_in_words(other: Run, words: str) -> None:
     assert not re.search(r"None|[{}\[\]'](?!s )", " ".join(remarks))
 
 
+def test_interval_without_an_end_is_none() -> None:
+    """Five stretches that differ by a thousand: nothing can be said, and no astronomic number is."""
+    wild = run_of([0.005 * 10 ** (i // 120 % 5 - 1) for i in range(600)])
+    said = text(compare(wild, wild), [], *NAMES)
+    assert not re.search(r"\d,\d{3},\d{3}", said), said
+    assert "too few to say" in said
+
+
 def test_closed_loops_are_told_by_what_is_in_flight() -> None:
     one, other = (run(rate=None), run(rate=None))
     other = other.model_copy(update={"load": other.load.model_copy(update={"concurrency": 16})})

@@ -141,7 +141,7 @@ def test_rate_that_nothing_bounds_is_a_least_one(tmp_path: Path) -> None:
     text = table(found, width=1000)
     assert re.search(r"NFE up to at least \d+/s", text)
     assert "/s or more" in text
-    assert "none above measured" in text
+    assert "none above tried" in text
     assert '"open": [false, false]' not in page(found)
 
 
