@@ -99,13 +99,13 @@ export function draw() {
 }
 
 function told(way) {
-  if (!way) return mixture || !model ? "" : "What this model's data were is not known here, so there is no exact trajectory.";
+  if (!mixture) return "What this model's data were is not known here, so there is no exact trajectory.";
+  if (!way) return "";
   if (way.fan) {
     const spread = Math.max(...way.fan.map(([, to]) => apart(to, way.fan[0][1])));
     return `A consistency map: from every point of the exact trajectory it should land in one place; these land up to ${spread.toFixed(2)} apart.`;
   }
   const end = way.path.at(-1);
-  if (!mixture) return "";
   return `It lands ${apart(end, flow(mixture, start, 1, 0).at(-1)).toFixed(2)} from where the exact flow (green) ends.`;
 }
 
@@ -135,6 +135,7 @@ export function choose(found) {
   mixture = mixtureOf(model);
   shown = {};
   $("split").disabled = model.span === "dyadic";
+  for (const mark of document.querySelectorAll(".of-models .exact")) mark.hidden = !mixture;
   $("model-told").textContent = `${model.method ?? "unknown method"}; it knows ${KNOWN[model.span]}.`;
   measure();
 }

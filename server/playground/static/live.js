@@ -48,6 +48,7 @@ async function read() {
     show(series);
   } catch (error) {
     showState("gone");
+    $("live-note").textContent = "no answer: the last figures there were";
     if (error instanceof Gone) lookOut();
   } finally {
     reading = false;

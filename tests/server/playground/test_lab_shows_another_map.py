@@ -132,6 +132,13 @@ def test_split_stays_where_it_is(lab: Window) -> None:
     assert lab.page.evaluate("import('/playground/compose.js').then(({ middle }) => middle().start)") == place["start"]
 
 
+def test_exact_flow_is_made_up(lab: Window) -> None:
+    """A bundle that does not say what its data were has no exact flow, and no legend of one."""
+    expect(lab["#jumps-told"]).to_contain_text("not known here")
+    expect(lab[".of-models .exact:visible"]).to_have_count(0)
+    expect(lab[".legend .exact:visible"]).to_have_count(1)  # of the figure whose truth is a closed form
+
+
 def test_samples_are_of_other_seeds(lab: Window) -> None:
     """What the model supports is drawn, and no more is asked."""
     expect(lab["#densities canvas"]).to_have_count(2)

@@ -84,10 +84,13 @@ def test_server_is_gone_and_back(open_window: Open, start: Start, images: Path) 
     window["#seed-next"].click()
     expect(window["#message"]).to_contain_text(f"Nothing answers at http://127.0.0.1:{port}")
     expect(window["#state-text"]).to_have_text("gone")
+    expect(window["#live-note"]).to_contain_text("the last figures there were")
     start(images, "--port", str(port))
     expect(window["#columns img"].last).to_have_attribute("alt", re.compile("seed 8"))
     shown(window)
     expect(window["#state-text"]).to_have_text(re.compile("ready|working"))
+    expect(window["#live-note"]).to_have_text(re.compile("from now on|the last"))
+    expect(window["#live-note"]).not_to_contain_text("figures")
     window.allow(REFUSED)
 
 
