@@ -49,8 +49,8 @@ demo-train: $(VENV)/.dev ## train the demo again: data, training, export, into r
 
 ##@ Work on it
 .PHONY: test
-test: lint ## everything CI runs: ruff, mypy, and the tests but the slow ones (ARGS="tests/server -k seed")
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+test: lint ## everything CI runs: ruff, mypy, and the tests but the slow ones, a core each (ARGS="tests/server -k seed")
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(VENV)/.dev ## the slow tests: whole training runs, minutes each
