@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 
-from loadtest.numbers import asked_ms, milliseconds, number
+from loadtest.numbers import asked_ms, count, milliseconds, number
 from loadtest.report.words import answer, cell, limit_words, quality_words, reply_words, same_bytes, verdict
 from loadtest.sweep.summary import Curve, Summary
 
@@ -33,11 +34,16 @@ def table(summary: Summary, width: int = 100) -> str:
     if said := reply_words(summary):
         lines += _wrapped(said, width)
     if summary.invalid:
-        where = ", ".join(
+        places = Counter(
             f"{one.steps} NFE {'idle' if one.rate is None else f'at {number(one.rate)}/s'}" for one in summary.invalid
         )
-        count = len(summary.invalid)
-        lines += ["", *_wrapped(f"{count} INVALID, in no figure: the client was late ({where})", width)]
+        where = "; ".join(f"{place}{f', {many} runs' if many > 1 else ''}" for place, many in places.items())
+        lines += [
+            "",
+            *_wrapped(
+                f"{count(len(summary.invalid), 'run')} INVALID, in no figure: the client was late ({where})", width
+            ),
+        ]
     lines += ["", *(line for text in (*summary.warnings, verdict(summary)) for line in _wrapped(text, width))]
     return "\n".join(lines)
 

@@ -31,7 +31,7 @@ SLOWER = 4.0
 """A median this many times the idle one is overload too, where nothing is refused and the queue only grows."""
 
 DOWN = 4.0
-"""A first rate that is beyond the client is divided by this, and again, until it keeps one."""
+"""A first rate that the client fails at is divided by this, and again, until it keeps one."""
 
 FEWEST = 10
 """Requests in the longest run, with fewer of which no lower rate is tried for the client's sake."""
@@ -122,7 +122,8 @@ def _wish(plan: Plan, steps: int, all_points: Sequence[Point]) -> Probe | None:
 def _climb(plan: Plan, points: Sequence[Point], idle: Point) -> float | None:
     """The next rate upwards; None once one was overloaded, or is beyond the client.
 
-    As long as no run is valid, the next one downwards; None where that would be too few requests to say anything.
+    As long as no run is valid, the next one downwards, at once: the climb comes back to what the client failed at once.
+    None where a lower rate would be too few requests to say anything.
     """
     loaded = [point for point in points if point.rate is not None]
     if any(point.valid and overloaded(plan, point, idle) for point in loaded):
@@ -132,11 +133,14 @@ def _climb(plan: Plan, points: Sequence[Point], idle: Point) -> float | None:
     if done:
         rate = _round_rate_above(max(done))
         return rate if rate < ceiling else None
-    first = _round_rate_at_most(0.5 / idle.median)
-    if first < ceiling:
-        return first
-    rate = max(_round_rate_at_most(ceiling / DOWN), _round_rate_above(FEWEST / plan.longest))
-    return rate if rate < ceiling else None
+    late = [point.rate for point in loaded if point.rate is not None]
+    if not late:
+        return _round_rate_at_most(0.5 / idle.median)
+    lowest = min(late)
+    rate = max(_round_rate_at_most(lowest / DOWN), _round_rate_above(FEWEST / plan.longest))
+    if rate < lowest:
+        return rate
+    return lowest if late.count(lowest) < INVALID_RUNS else None
 
 
 def _between(plan: Plan, one: Border, idle: Point, ceiling: float) -> float | None:

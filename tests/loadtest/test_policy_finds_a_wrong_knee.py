@@ -175,6 +175,26 @@ def test_client_that_cannot_keep_the_first_rate_is_given_lower_ones(kept: float)
     assert swept.complete
     late = [point.rate for point in swept.points if not point.valid]
     assert max(late.count(rate) for rate in late) <= 2
+    tried = [probe.rate for probe in swept.probes if probe.rate]
+    assert tried[1] < tried[0] / 3, "a lower rate at once, so that a short sweep has an answer too"
+
+
+def test_stumble_at_the_first_rate_is_made_good() -> None:
+    """One invalid run at the first rate sends the climb down, and up again past it."""
+    plan = Plan((1,), (0.1,), budget=1000)
+    once: list[float] = []
+
+    def valid(probe: Probe) -> bool:
+        if probe.rate and not once:
+            once.append(probe.rate)
+            return False
+        return True
+
+    swept = sweep(plan, QUEUE, valid=valid)
+    assert border(plan, 0, swept.of(1)).meets == pytest.approx(border_of(QUEUE, 1, 0.1), rel=0.3)
+    tried = [probe.rate for probe in swept.probes if probe.rate]
+    assert tried[1] < tried[0]
+    assert once[0] in tried[2:]
 
 
 def test_client_that_keeps_no_rate_ends_the_sweep() -> None:
@@ -182,7 +202,7 @@ def test_client_that_keeps_no_rate_ends_the_sweep() -> None:
     swept = sweep(plan, QUEUE, valid=lambda probe: not probe.rate)
     tried = [probe.rate for probe in swept.probes if probe.rate]
     assert tried == sorted(tried, reverse=True)
-    assert min(tried) < 5
+    assert min(tried) == 1
     assert swept.complete
     assert len(swept.points) < 15
 
