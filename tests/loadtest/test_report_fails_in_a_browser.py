@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from loadtest.report.page import page
 from loadtest.sweep.findings import summary
-from tests.loadtest.sweeps import FakeServer
+from tests.loadtest.sweeps import SHORT, FakeServer
 
 SIZES = {"phone": (390, 844, "dark"), "desk": (1280, 900, "light")}
 
@@ -66,6 +66,25 @@ def test_form_answers(shown: Page) -> None:
         shown.get_by_label("My deadline").fill(deadline)
         shown.get_by_label("My traffic").fill(rate)
         assert words in said.inner_text()
+
+
+def test_form_does_not_deny_what_was_not_measured(browser: Browser, tmp_path: Path) -> None:
+    """A sweep that ended in its climb: beyond its last rate nothing is known, and a phone shows texts of 9 pixels."""
+    (tmp_path / "sweep.html").write_text(
+        page(summary(FakeServer().sweep(tmp_path / "s.json", SHORT))), encoding="utf-8"
+    )
+    shown = browser.new_page(viewport={"width": 390, "height": 844})
+    shown.goto((tmp_path / "sweep.html").as_uri())
+    said = shown.locator("output")
+    assert "up to at least" in said.inner_text()
+    shown.get_by_label("My traffic").fill("1000")
+    assert "Not known: nothing above" in said.inner_text()
+    smallest = shown.evaluate(
+        "Math.min(...[...document.querySelectorAll('.chart text')].filter((one) => one.textContent).map((one) => "
+        "parseFloat(getComputedStyle(one).fontSize) * one.getScreenCTM().a))"
+    )
+    assert smallest >= 9
+    shown.close()
 
 
 def test_it_fits_the_screen_and_is_accessible(shown: Page) -> None:
