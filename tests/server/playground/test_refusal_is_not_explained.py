@@ -40,8 +40,20 @@ def test_full_queue(open_window: Open, start: Start, images: Path) -> None:
     window.allow(REFUSED)
 
 
-def test_rate_is_used_up_for_a_moment(open_window: Open, start: Start, images: Path) -> None:
-    window = open_window(start(images, "--rate", "4/second"))
+@pytest.fixture(scope="module")
+def slow(start_shared: Start, images: Path) -> Server:
+    """A server that takes a few requests in a second."""
+    return start_shared(images, "--rate", "4/second", "--max-images", "8")
+
+
+@pytest.fixture(scope="module")
+def strict(start_shared: Start, images: Path) -> Server:
+    """A server of small requests."""
+    return start_shared(images, "--max-upload", "1000", "--max-images", "3")
+
+
+def test_rate_is_used_up_for_a_moment(open_window: Open, slow: Server) -> None:
+    window = open_window(slow)
     refused = []
     window.page.on("response", lambda response: response.status == 429 and refused.append(response))
     window.open(settled=False)
@@ -63,8 +75,8 @@ def test_rate_is_used_up_for_long(open_window: Open, start: Start, images: Path)
     window.allow(REFUSED)
 
 
-def test_wall_waits_as_it_is_told(open_window: Open, start: Start, images: Path) -> None:
-    window = open_window(start(images, "--rate", "6/second", "--max-images", "8"))
+def test_wall_waits_as_it_is_told(open_window: Open, slow: Server) -> None:
+    window = open_window(slow)
     window.open("#mode=wall", settled=False)
     window["#wall-run"].click()
     expect(window["#wall-note"]).to_contain_text(re.compile(r"turned \d+ requests? away"))
@@ -144,10 +156,10 @@ def test_deadline_passes(open_window: Open, start: Start, images: Path) -> None:
     window.allow(REFUSED)
 
 
-def test_upload_is_too_large(open_window: Open, start: Start, images: Path) -> None:
-    window = open_window(start(images, "--max-upload", "1000"))
+def test_upload_is_too_large(open_window: Open, strict: Server) -> None:
+    window = open_window(strict)
     window.open("#mode=vary", settled=False)
-    expect(window["#variations img"]).to_have_count(8)
+    expect(window["#variations img"]).to_have_count(3)
     held = io.BytesIO()
     Image.fromarray(np.random.default_rng(1).integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(held, "png")
     window["#upload"].set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": held.getvalue()})
@@ -159,8 +171,8 @@ def test_upload_is_too_large(open_window: Open, start: Start, images: Path) -> N
     window.allow(REFUSED)
 
 
-def test_server_takes_few_images_at_once(open_window: Open, start: Start, images: Path) -> None:
-    window = open_window(start(images, "--max-images", "3"))
+def test_server_takes_few_images_at_once(open_window: Open, strict: Server) -> None:
+    window = open_window(strict)
     window.open("#mode=vary", settled=False)
     expect(window["#variations img"]).to_have_count(3)
     window["#tab-interpolate"].click()
