@@ -9,7 +9,17 @@ from importlib.resources import files
 
 from loadtest.numbers import asked_ms, count, number, share
 from loadtest.report.charts import all_charts, shared_rates
-from loadtest.report.words import answer, cell, duration, limit_words, quality_words, reply_words, same_bytes, verdict
+from loadtest.report.words import (
+    ADVICE,
+    answer,
+    cell,
+    duration,
+    limit_words,
+    quality_words,
+    reply_words,
+    same_bytes,
+    verdict,
+)
 from loadtest.sweep.summary import Summary, choose
 
 CAPTIONS = {
@@ -133,7 +143,7 @@ def _invalid(summary: Summary) -> str:
     )
     return (
         f"<section class='warning'><strong>{runs}</strong>, in no figure here: the client did not "
-        f"keep its schedule, so {says} nothing of the server.<ul>{items}</ul></section>"
+        f"keep its schedule, so {says} nothing of the server. {ADVICE}<ul>{items}</ul></section>"
     )
 
 

@@ -6,7 +6,7 @@ import textwrap
 from collections import Counter
 
 from loadtest.numbers import asked_ms, count, milliseconds, number
-from loadtest.report.words import answer, cell, limit_words, quality_words, reply_words, same_bytes, verdict
+from loadtest.report.words import ADVICE, answer, cell, limit_words, quality_words, reply_words, same_bytes, verdict
 from loadtest.sweep.summary import Curve, Summary
 
 
@@ -41,7 +41,9 @@ def table(summary: Summary, width: int = 100) -> str:
         lines += [
             "",
             *_wrapped(
-                f"{count(len(summary.invalid), 'run')} INVALID, in no figure: the client was late ({where})", width
+                f"{count(len(summary.invalid), 'run')} INVALID, in no figure: the client did not keep its schedule "
+                f"({where}). {ADVICE}",
+                width,
             ),
         ]
     lines += ["", *(line for text in (*summary.warnings, verdict(summary)) for line in _wrapped(text, width))]

@@ -9,6 +9,9 @@ from loadtest.numbers import asked, count, milliseconds, number
 from loadtest.report.bars import rungs
 from loadtest.sweep.summary import Curve, Summary
 
+ADVICE = "A client on a machine of its own, or with more --processes, would keep it."
+"""Of a schedule that the client did not keep."""
+
 
 def answer(summary: Summary, deadline: int) -> str:
     """Which step count to run for a deadline (its number), by traffic."""
