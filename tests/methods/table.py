@@ -22,7 +22,8 @@ from tests.methods.code import ROOT
 from tests.methods.expected import ASKED, expected_slope
 from tests.methods.measure import STEPS
 from tests.methods.problems import GAUSSIAN, MIXTURES, PLANE, PROBLEMS
-from tests.speed.table import processor
+from tests.speed.table import BEGIN, END, processor
+from tests.speed.table import PAGE as TRAINING
 from trainer.objectives import methods
 
 PAGE = ROOT / "docs" / "methods.md"
@@ -153,10 +154,16 @@ def page() -> str:
         "",
         "## What a step costs",
         "",
-        "Time and memory of a step as ratios to flow matching: [training.md](training.md), `make train-speed`.",
+        *step_cost(),
         "",
     ]
     return "\n".join(text)
+
+
+def step_cost() -> list[str]:
+    """Time and memory of a step of each method as ratios to flow matching: what `make train-speed` wrote."""
+    text = TRAINING.read_text("utf-8").partition(BEGIN)[2].partition(END)[0].strip()
+    return text.splitlines() if text else [f"**{NOT_RUN}** (`make train-speed`)."]
 
 
 def wanted(chosen: Sequence[str], problems: Sequence[str]) -> list[Cell]:
