@@ -18,6 +18,12 @@ from trainer.rundir import RunDirectory
 pytestmark = pytest.mark.usefixtures("plain_cards")
 
 RECIPES = ["points/meanflow", "points/flow-matching", "facets/meanflow", "facets/flow-matching"]
+BESIDE = {
+    "sct": ("companion", ["objective.learned_weight=true"]),
+    "shortcut": ("lagged", ["objective.target_ema=0.9"]),
+    "ct": ("lagged", ["objective.target_ema=0.9"]),
+}
+"""By method, the network that is trained or averaged beside its own."""
 Tiny = Callable[..., Recipe]
 
 
@@ -49,6 +55,58 @@ def test_resumed_run_ends_elsewhere(
     assert weights(resumed) == weights(straight)
     assert log_of(tmp_path / "paused") == log_of(tmp_path / "straight")
     assert [row["step"] for row in log_of(tmp_path / "paused")] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("method", BESIDE)
+@pytest.mark.parametrize(
+    ("kind", "pause"),
+    [("points", 3), ("points", 5), ("facets", 3)],
+    ids=["mid-epoch", "between saves", "pictures"],
+)
+def test_resumed_network_beside_is_a_fresh_one(
+    tmp_path: Path,
+    tiny: Tiny,
+    data_for: Callable[[str], Dataset],
+    stop_after: Any,
+    weights: Any,
+    method: str,
+    kind: str,
+    pause: int,
+) -> None:
+    """A learned weight of the loss, averaged weights that make targets: these too, and with them the same bits."""
+    name, (beside, settings) = f"{kind}/{method}", BESIDE[method]
+    recipe, dataset = tiny(name, *settings), data_for(name)
+    straight = train(recipe, dataset, tmp_path / "straight")
+    train(recipe, dataset, tmp_path / "paused", stop=stop_after(pause))
+    resumed = train(recipe, dataset, tmp_path / "paused", resume=True)
+    assert f"resume/{beside}.safetensors" in weights(straight)
+    assert weights(resumed) == weights(straight)
+    assert log_of(tmp_path / "paused") == log_of(tmp_path / "straight")
+
+
+@pytest.mark.parametrize("method", BESIDE)
+def test_lost_network_beside_goes_unnoticed(
+    tmp_path: Path,
+    tiny: Tiny,
+    data_for: Callable[[str], Dataset],
+    stop_after: Any,
+    weights: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+) -> None:
+    """Negative control: where it begins anew after the pause, the map ends elsewhere."""
+    name, (beside, settings) = f"points/{method}", BESIDE[method]
+    recipe, dataset = tiny(name, *settings), data_for(name)
+    straight = weights(train(recipe, dataset, tmp_path / "straight"))
+    train(recipe, dataset, tmp_path / "paused", stop=stop_after(3))
+    restore = RunDirectory.restore
+
+    def forgetful(self: RunDirectory, config: Any, flow_map: Any, emas: Any, optimisers: Any, found: Any) -> int:
+        return restore(self, config, flow_map, emas, optimisers, {key: found[key] for key in found if key != beside})
+
+    monkeypatch.setattr(RunDirectory, "restore", forgetful)
+    resumed = weights(train(recipe, dataset, tmp_path / "paused", resume=True))
+    assert resumed["model.safetensors"] != straight["model.safetensors"]
 
 
 @pytest.mark.parametrize("lost", ["averages", "moments", "step"])
