@@ -15,6 +15,8 @@ from loadtest.settings import Settings
 
 from .fake_server import fake_server
 
+pytestmark = pytest.mark.alone
+
 RATE, SECONDS = 40.0, 5.0
 CONSTANT = 0.4
 QUICK, SLOW, SLOW_EVERY = 0.2, 1.0, 20
