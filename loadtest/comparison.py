@@ -131,8 +131,13 @@ def _runs(before: Run, after: Run) -> Iterator[Pending]:
         if other is not None:
             yield from _step_counts(f"{one.steps} NFE", [one], [other], ("p50", "p90", "p99"))
     if before.load.loop == after.load.loop == "closed":
-        a, b = (rate_figure([second.ok for second in one.timeline if second.at >= 0]) for one in (before, after))
+        a, b = (rate_figure(per_second(one)) for one in (before, after))
         yield partial(_throughput, a, b)
+
+
+def per_second(run: Run) -> list[int]:
+    """Good replies in each whole second of the window: the timeline goes on to the last reply."""
+    return [second.ok for second in run.timeline if second.at >= 0 and second.at + 1 <= run.window.seconds]
 
 
 def _sweeps(before: Sweep, after: Sweep) -> Iterator[Pending]:

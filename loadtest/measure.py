@@ -176,7 +176,9 @@ class Watch:
         self._stopped: float | None = None
         self._interrupted = False
         self._aborted = ""
-        self._sent = self._ok = self._sent_before = 0
+        self._sent = self._ok = 0
+        self._sent_before: int | None = None
+        """Until the first ticks of the window; None: they have not come."""
         self._failed: Counter[int] = Counter()
         self._arrived: deque[Arrived] = deque()
         self._ticks: deque[tuple[float, Tick]] = deque()
@@ -214,11 +216,11 @@ class Watch:
                 self._take(said)
         now = time.monotonic()
         if self._begin is None and self._stopped is None:
-            waited = now - self._start
-            if settled(list(self._arrived), now):
-                self._open(now, True, crew)
-            elif waited >= self.settings.max_warmup:
-                self._open(now, False, crew)
+            # The schedule ends with a window that begins here at the latest.
+            latest = self._start + self.settings.max_warmup
+            stable = settled(list(self._arrived), now)
+            if stable or now >= latest:
+                self._open(min(now, latest), stable, crew)
         elif self._begin is not None and self.settings.requests is not None and self._end > now:
             self._count(now, crew)
         if self._stopped is None and self._unheard >= GONE_FAILURES and now - self._heard > GONE:
@@ -232,7 +234,6 @@ class Watch:
     def _open(self, begin: float, stable: bool | None, crew: Crew) -> None:
         """The window begins."""
         self._begin, self._stable = begin, stable
-        self._sent_before = self._sent
         seconds = self.settings.seconds
         if seconds is None and self.settings.trace is not None and self.schedule is not None:
             seconds = max(1e-3, float(self.schedule.times[-1]) + self._start + 1e-6 - begin)
@@ -247,7 +248,14 @@ class Watch:
     def _count(self, now: float, crew: Crew) -> None:
         """End a closed loop's window when enough was sent in it."""
         assert self.settings.requests is not None
-        if self.schedule is None and self._sent - self._sent_before >= self.settings.requests:
+        assert self._begin is not None
+        if self.schedule is not None:
+            return
+        if self._sent_before is None:
+            # A tick of each process that came since the begin: what is sent later is sent in the window.
+            if sum(at >= self._begin for at, _ in self._ticks) >= self.settings.processes:
+                self._sent_before = self._sent
+        elif self._sent - self._sent_before >= self.settings.requests:
             self._end = now
             crew.tell("end", now)
 

@@ -100,8 +100,8 @@ def _wish(plan: Plan, steps: int, all_points: Sequence[Point]) -> Probe | None:
         return None
     idle = idle_point(points)
     if idle is None:
-        # An idle server that answers nothing is not asked for more; a client that failed is tried again.
-        hopeless = any(point.valid for point in points) or len(points) >= INVALID_RUNS
+        # An idle server that answers nothing is not asked for more; a client that failed, or sent nothing, tries again.
+        hopeless = any(point.valid and point.sent for point in points) or len(points) >= INVALID_RUNS
         return None if hopeless else Probe(steps, None, plan.shortest, "idle")
     rate = _climb(plan, points, idle)
     if rate is not None:

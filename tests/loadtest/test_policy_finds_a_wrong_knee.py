@@ -227,6 +227,17 @@ def test_dead_server_is_not_asked_for_ever() -> None:
     assert swept.complete
 
 
+def test_idle_run_that_sent_nothing_is_made_again() -> None:
+    """An empty window says nothing of the server; one with requests and no good reply does."""
+    plan = Plan(steps=(1,), deadlines=(0.05,), budget=60)
+    nothing, refused = (Point(1, None, sent, 0, (0,), math.nan) for sent in (0, 20))
+    again = next_probe(plan, [nothing], 10.0)
+    assert isinstance(again, Probe)
+    assert again.phase == "idle"
+    assert next_probe(plan, [nothing, nothing], 10.0) == Done(complete=True)
+    assert next_probe(plan, [refused], 10.0) == Done(complete=True)
+
+
 def test_a_sweep_goes_on_where_it_stopped() -> None:
     """The policy has no state but the points: the half of a sweep gives the next probe of the whole."""
     swept = sweep(PLAN, md1(service))
