@@ -7,24 +7,22 @@ from collections.abc import Sequence
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
-from numpy.typing import NDArray
 
-from loadtest.histogram import decode
-
-Counts = NDArray[np.int64]
-"""[bins] of a histogram: how many values fell into each."""
+from loadtest import histogram
+from loadtest.histogram import Counts, decode
+from loadtest.quantiles import rank
 
 
 def counts(text: str) -> tuple[HdrHistogram, Counts]:
     """An encoded histogram and the counts of its bins."""
-    histogram = decode(text)
-    return histogram, np.ctypeslib.as_array(histogram.counts).astype(np.int64)
+    whole = decode(text)
+    return whole, histogram.counts(whole)
 
 
 def within(text: str, seconds: float) -> int:
     """How many of the times in an encoded histogram are at most `seconds`, as exactly as its bins are."""
-    histogram, bins = counts(text)
-    return int(bins[: histogram.get_counts_array_index(max(1, round(seconds * 1e6))) + 1].sum())
+    whole, bins = counts(text)
+    return int(bins[: whole.get_counts_array_index(max(1, round(seconds * 1e6))) + 1].sum())
 
 
 def quantile(texts: Sequence[str], sent: int, q: float) -> float | None:
@@ -34,11 +32,9 @@ def quantile(texts: Sequence[str], sent: int, q: float) -> float | None:
     """
     if not sent:
         return None
-    rank = math.ceil(round(q * sent, 6))
+    wanted = rank(sent, q)
     pairs = [counts(text) for text in texts]
-    if not pairs or sum(int(bins.sum()) for _, bins in pairs) < rank:
+    if not pairs or sum(int(bins.sum()) for _, bins in pairs) < wanted:
         return math.inf
-    histogram = pairs[0][0]
     total = np.sum([bins for _, bins in pairs], axis=0)
-    index = int(np.searchsorted(np.cumsum(total), rank))
-    return float(histogram.get_highest_equivalent_value(histogram.get_value_from_index(index))) / 1e6
+    return histogram.value(pairs[0][0], int(np.searchsorted(np.cumsum(total), wanted)))

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from loadtest.quantiles import rank
 from loadtest.result import QUANTILES, Distribution
 
 LONGEST = 3600.0
@@ -20,6 +21,9 @@ ENOUGH = 10
 """Samples beyond a quantile, from which on it is more than a hint."""
 
 _MICRO = 1e6
+
+Counts = NDArray[np.int64]
+"""[bins] of a histogram: how many values fell into each."""
 
 
 def empty() -> HdrHistogram:
@@ -49,19 +53,22 @@ def decode(text: str) -> HdrHistogram:
         raise ValueError(f"not an encoded histogram: {text[:40]!r} ({error})") from None
 
 
-def merged(texts: list[str]) -> HdrHistogram:
-    """The sum of encoded histograms."""
-    whole = empty()
-    for text in texts:
-        whole.add(decode(text))
-    return whole
+def counts(histogram: HdrHistogram) -> Counts:
+    """How many values fell into each bin."""
+    return np.ctypeslib.as_array(histogram.counts).astype(np.int64)
+
+
+def value(histogram: HdrHistogram, index: int) -> float:
+    """The time in seconds that a bin stands for: its highest."""
+    return float(histogram.get_highest_equivalent_value(histogram.get_value_from_index(index))) / _MICRO
 
 
 def at(histogram: HdrHistogram, quantile: float) -> float | None:
     """The time in seconds at a quantile in (0, 1]; None if the histogram is empty."""
-    if not histogram.total_count:
+    total = np.cumsum(counts(histogram))
+    if not total[-1]:
         return None
-    return float(histogram.get_value_at_percentile(100 * quantile)) / _MICRO
+    return value(histogram, int(np.searchsorted(total, rank(int(total[-1]), quantile))))
 
 
 def enough(count: int, quantile: float) -> bool:

@@ -15,7 +15,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from loadtest import histogram
 from loadtest.counts import counts
+from loadtest.quantiles import rank
 
 FEWEST_BLOCKS = 5
 """With requests in them, below which their spread says nothing."""
@@ -70,8 +72,7 @@ def quantile_figure(blocks: Sequence[str], q: float) -> Figure | None:
     total = np.cumsum(table.sum(axis=0))
 
     def value_at(share: float) -> float:
-        rank = min(max(math.ceil(share * int(total[-1])), 1), int(total[-1]))
-        return float(values[np.searchsorted(total, rank)])
+        return float(values[np.searchsorted(total, rank(int(total[-1]), share))])
 
     value = value_at(q)
     above, sizes = table[:, values > value].sum(axis=1), table.sum(axis=1)
@@ -146,13 +147,12 @@ def student(p: float, freedom: float) -> float:
 
 def _table(blocks: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
     """The values [bins] in seconds and the counts [blocks, bins] of what is in the histograms; None: too few blocks."""
-    rows = [(histogram, bins) for histogram, bins in map(counts, blocks) if bins.any()]
+    rows = [(block, bins) for block, bins in map(counts, blocks) if bins.any()]
     if len(rows) < FEWEST_BLOCKS:
         return None
     table = np.array([bins for _, bins in rows])
     used = np.flatnonzero(table.any(axis=0))
-    histogram = rows[0][0]
-    values = np.array([histogram.get_value_from_index(int(index)) for index in used]) / 1e6
+    values = np.array([histogram.value(rows[0][0], int(index)) for index in used])
     return values, table[:, used]
 
 

@@ -15,13 +15,13 @@ from loadtest import arrivals
 from loadtest.arrivals import Times
 from loadtest.environment import environment
 from loadtest.interrupt import Interruptible
-from loadtest.messages import Harvest, Part, Tick
+from loadtest.messages import Assignment, Harvest, Tick
 from loadtest.processes import Crew
 from loadtest.records import FAILURE_CODES
 from loadtest.result import Run
 from loadtest.settings import Settings
 from loadtest.summary import Course, summarise
-from loadtest.target import Idle, References, Target, ask_idle, find
+from loadtest.target import IdleReplies, References, Target, ask_idle, find
 from loadtest.traffic import Mix, Requests, Writer, draw, mix, replay
 from loadtest.warmup import Arrived, settled
 
@@ -137,11 +137,13 @@ def _times(settings: Settings) -> Times:
     return arrivals.poisson(settings.rate, seconds, rng)
 
 
-def _parts(settings: Settings, target: Target, idle: Idle, blend: Mix, schedule: Schedule | None) -> list[Part]:
+def _parts(
+    settings: Settings, target: Target, idle: IdleReplies, blend: Mix, schedule: Schedule | None
+) -> list[Assignment]:
     processes = settings.processes
     concurrency = settings.concurrency or 0
     return [
-        Part(
+        Assignment(
             settings,
             target.address,
             target.host,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from loadtest.arrivals import Times
 from loadtest.client import Address
+from loadtest.printable import printable
 from loadtest.records import Records
 from loadtest.result import MOST_EXAMPLES
 from loadtest.settings import Settings
@@ -16,7 +17,7 @@ from loadtest.warmup import Arrived
 
 
 @dataclass(frozen=True)
-class Part:
+class Assignment:
     """A process's part of the work."""
 
     settings: Settings
@@ -60,7 +61,8 @@ class Findings:
     examples: list[str] = field(default_factory=list)
 
     def fault(self, text: str) -> None:
-        """Keep a fault, if it is one of the first."""
+        """Keep a fault, if it is one of the first; a server may have put its words into it."""
+        text = printable(text)
         if len(self.examples) < MOST_EXAMPLES and text not in self.examples:
             self.examples.append(text)
 

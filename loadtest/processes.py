@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self
 
-from loadtest.messages import Harvest, Part, Tick
+from loadtest.messages import Assignment, Harvest, Tick
 
 STARTED_WITHIN = 60.0
 """Seconds; a bound on a hang."""
@@ -24,7 +24,7 @@ SENDER = (sys.executable, "-P", "-m", "loadtest.sender")
 class Crew:
     """Client processes. A context manager: leaving it ends them."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Assignment]) -> None:
         """Start a process for each part, and return when all are ready."""
         self._processes: list[subprocess.Popen[bytes]] = []
         self._links: list[Connection[Any, Any]] = []

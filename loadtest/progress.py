@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from statistics import quantiles
 from types import TracebackType
 from typing import Self, TextIO
 
 from loadtest.measure import Progress
 from loadtest.numbers import milliseconds, number
+from loadtest.quantiles import quantile
 from loadtest.records import status_name
 
 EVERY = 5.0
 """Seconds between lines where there is no terminal."""
 
 
-class Line:
+class ProgressLine:
     """Shows progress on `stream`. A context manager: leaving it clears the line."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -58,8 +58,8 @@ def describe(progress: Progress) -> str:
     parts += [f"{status_name(code)}: {many:,}" for code, many in sorted(progress.failed.items()) if code]
     parts.append(f"in flight {progress.in_flight:,}")
     if len(progress.recent) > 1:
-        cuts = quantiles(progress.recent, n=100, method="inclusive")
-        parts.append(f"p50 {milliseconds(cuts[49])}, p99 {milliseconds(cuts[98])}")
+        p50, p99 = (milliseconds(quantile(progress.recent, q)) for q in (0.5, 0.99))
+        parts.append(f"p50 {p50}, p99 {p99}")
     if progress.late > 0.001:
         parts.append(f"client late by {milliseconds(progress.late)}")
     return "  ".join(parts)

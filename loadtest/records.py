@@ -13,8 +13,11 @@ from loadtest.outcome import FAILURES
 FAILURE_CODES: dict[str, int] = {name: -1 - i for i, name in enumerate(FAILURES)}
 """In the column of the status; a status code is above 0, and 0 stands for no outcome yet."""
 
-STAGES = ("queue", "network", "decode", "encode", "total")
-"""Of Server-Timing, in the order of the columns."""
+PASSED = ("queue", "network", "decode", "encode")
+"""Stages of Server-Timing, in the order in which a request passes them."""
+
+STAGES = (*PASSED, "total")
+"""All of them, in the order of the columns."""
 
 NO_STAGES = (float("nan"),) * len(STAGES)
 

@@ -103,7 +103,7 @@ class Lateness(Part):
     allowed: float
     """What `moved` may be; or, if that is None, how late 1 % of the requests may be."""
     moved: float | None = None
-    """By how much it moved the quantile of latency that it moved most. None: `Settings.max_lateness` was given."""
+    """By how much it moved the one of p50, p90 and p99 that it moved most. None: `Settings.max_lateness` was given."""
     valid: bool
     why: str
     """If it is not valid, for the person. Otherwise empty."""

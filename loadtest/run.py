@@ -124,13 +124,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run it; the exit code."""
     from loadtest.measure import measure
-    from loadtest.progress import Line
+    from loadtest.progress import ProgressLine
     from loadtest.table import render
 
     settings = settings_of(args)
     if args.out is not None:
         check_out(args.out)
-    with Line(sys.stderr) if not args.quiet else contextlib.nullcontext() as line:
+    with ProgressLine(sys.stderr) if not args.quiet else contextlib.nullcontext() as line:
         result = measure(settings, None if line is None else line.show, sys.argv[1:])
     # Written first: a closed terminal must not cost the result.
     if args.out is not None:

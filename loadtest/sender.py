@@ -18,7 +18,7 @@ from loadtest import verify
 from loadtest.client import Client, Reply, new_loop
 from loadtest.closedloop import ClosedLoop
 from loadtest.kept import Kept
-from loadtest.messages import Findings, Harvest, Part, Tick
+from loadtest.messages import Assignment, Findings, Harvest, Tick
 from loadtest.openloop import OpenLoop
 from loadtest.records import FAILURE_CODES, NO_STAGES, STAGES, Records
 from loadtest.settings import Steps
@@ -39,7 +39,7 @@ DECODING_SECONDS = 5.0
 class Sender:
     """Sends requests and keeps what becomes of them."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Assignment) -> None:
         self._part = part
         self._kinds = part.mix.kinds if part.requests is None else part.requests.kinds
         self._expected = [part.expected[kind] for kind in self._kinds]
@@ -166,13 +166,13 @@ def _stages(server_timing: bytes) -> tuple[float, ...]:
 
 
 async def serve(link: Connection) -> None:
-    """Do what the measuring process says, over `link`: a Part; ("start", at); then ("end", at), ("stop",) at any time.
+    """Do what the measuring process says, over `link`: an Assignment; ("start", at); then ("end", at), ("stop",).
 
-    What goes back: "ready", Ticks, a Harvest.
+    The last two come at any time. What goes back: "ready", Ticks, a Harvest.
     """
     loop = asyncio.get_running_loop()
     part = link.recv()
-    assert isinstance(part, Part)
+    assert isinstance(part, Assignment)
     sender = Sender(part)
     gc.collect()
     gc.freeze()

@@ -14,6 +14,7 @@ from loadtest.histogram import describe, encode, enough, recorded
 from loadtest.messages import Harvest
 from loadtest.numbers import asked_ms, count, milliseconds
 from loadtest.outcome import FAILURES
+from loadtest.quantiles import quantile
 from loadtest.records import STAGES, Table, status_name, table
 from loadtest.result import (
     MOST_EXAMPLES,
@@ -31,7 +32,7 @@ from loadtest.result import (
     Window,
 )
 from loadtest.settings import Settings, Steps
-from loadtest.target import Idle, Target
+from loadtest.target import IdleReplies, Target
 
 LATE_SHARE = 0.05
 """Of a quantile of latency, by which the client's lateness may have moved it."""
@@ -69,7 +70,7 @@ def summarise(
     *,
     settings: Settings,
     target: Target,
-    idle: Idle,
+    idle: IdleReplies,
     course: Course,
     harvests: Sequence[Harvest],
     environment: Environment,
@@ -188,23 +189,23 @@ def _lateness(settings: Settings, rows: Table, here: Mask, groups: Sequence[Mask
 
 
 def _moved(rows: Table, groups: Sequence[Mask]) -> tuple[float, float]:
-    """By how much the client's lateness moved the quantile that it moved most, and by how much it may, in seconds.
+    """By how much lateness moved the one of p50, p90 and p99 that it moved most, and by how much it may, in seconds.
 
     Latency from the intended sending, less that from the actual one, each at the same quantile.
     """
     found = [(0.0, LATE_FLOOR)]
     for i, group in enumerate(groups):
         latency, service = rows.latency[group], (rows.done - rows.begun)[group]
-        for quantile in (0.5, 0.9, 0.99):
+        for q in (0.5, 0.9, 0.99):
             # Of a run that is too short for any quantile, the median of all says whether the client was there at all.
-            last = i == len(groups) - 1 and quantile == 0.5 and latency.size > 0
-            if last or enough(latency.size, quantile):
-                whole = float(np.quantile(latency, quantile))
-                found.append((whole - float(np.quantile(service, quantile)), max(LATE_FLOOR, LATE_SHARE * whole)))
+            last = i == len(groups) - 1 and q == 0.5 and latency.size > 0
+            if last or enough(latency.size, q):
+                whole = quantile(latency, q)
+                found.append((whole - quantile(service, q), max(LATE_FLOOR, LATE_SHARE * whole)))
     return max(found, key=lambda one: one[0] / one[1])
 
 
-def _checks(harvests: Sequence[Harvest], target: Target, idle: Idle, settings: Settings) -> Checks:
+def _checks(harvests: Sequence[Harvest], target: Target, idle: IdleReplies, settings: Settings) -> Checks:
     found = [one.findings for one in harvests]
     compared, different = sum(one.compared for one in found), sum(one.different for one in found)
     promised = idle.alike and (
@@ -246,7 +247,7 @@ def _timeline(rows: Table, seconds: float) -> tuple[Second, ...]:
     found = []
     for i, (a, b) in enumerate(itertools.pairwise(cuts)):
         good = latency[a:b][status[a:b] == 200]
-        p50, p99 = np.quantile(good, (0.5, 0.99)).tolist() if good.size else (None, None)
+        p50, p99 = (quantile(good, q) if good.size else None for q in (0.5, 0.99))
         found.append(
             Second(at=float(edges[i]), sent=int(sent[i]), answered=int(b - a), ok=int(good.size), p50=p50, p99=p99)
         )
@@ -273,7 +274,7 @@ def _load(settings: Settings) -> Load:
     )
 
 
-def _warnings(run: Run, idle: Idle) -> list[str]:
+def _warnings(run: Run, idle: IdleReplies) -> list[str]:
     """What the reader of the figures should know."""
     found = list(idle.warnings)
     if run.interrupted:

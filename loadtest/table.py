@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from loadtest.numbers import asked, asked_ms, count, milliseconds, number, share
 from loadtest.outcome import OK
+from loadtest.records import PASSED
 from loadtest.result import Distribution, Run, StepCount
-
-STAGES = ("queue", "network", "decode", "encode", "outside")
 
 _QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
 
@@ -77,11 +76,11 @@ def _failures(run: Run) -> str:
 
 
 def _stages(run: Run) -> str:
-    rows = []
+    rows, shown = [], (*PASSED, "outside")
     for one in run.steps:
-        cells = [one.stages.get(name) for name in STAGES]
+        cells = [one.stages.get(name) for name in shown]
         rows.append([str(one.steps), *("-" if cell is None else _pair(cell) for cell in cells)])
-    table = _table(["steps", *STAGES], rows)
+    table = _table(["steps", *shown], rows)
     return f"where the time went in ms, median / p99 (outside: HTTP, the network between, and the client)\n{table}"
 
 
@@ -105,7 +104,11 @@ def _facts(run: Run) -> str:
     if run.load.loop == "open":
         late = lateness.times
         kept = f"late by {_milliseconds(late.p50)} ms at the median, {_milliseconds(late.p99)} ms at p99"
-        moved = "" if lateness.moved is None else f", which moves no figure by more than {milliseconds(lateness.moved)}"
+        moved = (
+            ""
+            if lateness.moved is None
+            else f", which moves no figure up to p99 by more than {milliseconds(lateness.moved)}"
+        )
         facts.append(("client", kept + moved if lateness.valid else f"{kept}: NOT VALID"))
     elif not lateness.valid:
         facts.append(("client", "NOT VALID"))

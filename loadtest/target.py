@@ -17,17 +17,13 @@ from urllib.parse import urlsplit
 from loadtest import verify
 from loadtest.client import BIGGEST_REPLY, Address
 from loadtest.numbers import count
+from loadtest.printable import harmless, printable
 from loadtest.settings import Settings, Steps
 from loadtest.traffic import Case, Kind, Writer
 from loadtest.verify import Expected, Wrong
 
 PATIENCE = 10.0
 """Seconds until a server that accepts connections must say what it is; and until it must have become idle."""
-
-
-def printable(text: str) -> str:
-    """What a server said, in one line and without what would speak to a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
 class Heard(NamedTuple):
@@ -172,7 +168,10 @@ def find(settings: Settings) -> Target:
         if not found:
             ids = printable(", ".join(str(one.get("id")) for one in served))
             raise ValueError(f"there is no model {settings.model!r} at {settings.url}; it serves {ids}")
-    model = found[0] if found else None
+    model = None
+    if found:
+        # Labels stay as they are, since they are asked for.
+        model = harmless(found[0]) | {name: value for name, value in found[0].items() if name == "labels"}
     target = replace(target, model=model, capacity=_capacity(target, settings))
     if model is not None:
         _check(settings, model)
@@ -227,7 +226,7 @@ def _detail(heard: Heard) -> str:
 
 
 @dataclass(frozen=True)
-class Idle:
+class IdleReplies:
     """What was learnt while the server was idle."""
 
     expected: dict[Kind, Expected]
@@ -256,7 +255,7 @@ def ask_idle(
     kinds: Sequence[Kind],
     cases: Sequence[Case],
     known: References | None = None,
-) -> Idle:
+) -> IdleReplies:
     """Ask each case, and one of each (steps, format) that has none, one after another; not those that are `known`.
 
     Raises ValueError with what the server says if it refuses one: under load it would refuse all of that kind.
@@ -275,7 +274,7 @@ def ask_idle(
         if (kind.steps, kind.format) not in known.looks:
             look = _ask_well(settings, writer.write(kind, 0), expected[kind])[1]
             known.looks[kind.steps, kind.format] = look
-    return Idle(
+    return IdleReplies(
         {kind: known.looks.get((kind.steps, kind.format), one) for kind, one in expected.items()},
         tuple(known.digests[case] for case in cases),
         not known.unlike.intersection(kind.steps for kind in kinds),
@@ -302,7 +301,8 @@ def _ask_well(settings: Settings, data: bytes, expected: Expected) -> tuple[byte
         verify.glance(expected, heard.headers.get("content-type", ""), heard.body)
         return heard.body, verify.decode(expected, heard.body)
     except Wrong as error:
-        raise ValueError(f"{settings.url}, idle, answers {what} with something else than was asked: {error}") from None
+        said = printable(str(error))
+        raise ValueError(f"{settings.url}, idle, answers {what} with something else than was asked: {said}") from None
 
 
 def _await_idle(target: Target, settings: Settings) -> tuple[str, ...]:

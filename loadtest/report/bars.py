@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from loadtest.numbers import asked_ms, milliseconds, number
+from loadtest.records import PASSED
 from loadtest.report.svg import SHAPES, drawing, linear, logarithmic
-from loadtest.sweep.summary import STAGES, Curve, Level, Summary, choose
+from loadtest.sweep.summary import Curve, Level, Summary, choose
 
 TOP, BAR, RUNG, GAP = 34, 17, 30, 8
 
@@ -86,8 +87,8 @@ def stages(summary: Summary) -> str:
         return left + plot * x.place(milliseconds)
 
     parts = []
-    for i, name in enumerate((*STAGES, "outside")):
-        text = name if name in STAGES else "outside the server"
+    for i, name in enumerate((*PASSED, "outside")):
+        text = name if name in PASSED else "outside the server"
         parts.append(f'<rect class="stage {name}" x="{12 + 82 * i}" y="{TOP - 6}" width="10" height="10"/>')
         parts.append(f'<text class="tick" x="{26 + 82 * i}" y="{TOP + 3}">{text}</text>')
     for value, text in x.ticks:
@@ -99,7 +100,7 @@ def stages(summary: Summary) -> str:
         y, begin, words = top + i * (BAR + GAP), 0.0, []
         parts.append(f'<text class="tick" x="{left - 6}" y="{y + 13}" text-anchor="end">{label}</text>')
         outside = max(0.0, (level.mean or 0) - sum(level.stages.values()))
-        for name, seconds in [*((name, level.stages.get(name, 0.0)) for name in STAGES), ("outside", outside)]:
+        for name, seconds in [*((name, level.stages.get(name, 0.0)) for name in PASSED), ("outside", outside)]:
             end = begin + 1000 * seconds
             words.append(f"{name} {milliseconds(seconds)}")
             parts.append(

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loadtest.quantiles import rank
+
 HOPELESS = 0.9
 """Share of idle requests that must be within a deadline for it to be searched: no load makes an idle server quicker."""
 
@@ -136,8 +138,7 @@ def spread(plan: Plan, deadline: int, points: Sequence[Point], tail: float = 0.0
 
 def meets(plan: Plan, deadline: int, point: Point) -> bool:
     """Whether enough of what was sent was answered well within the deadline."""
-    # Rounded, since 0.99 * 300 is a little below 297 or above it as floats happen to fall.
-    return point.sent > 0 and point.within[deadline] >= math.ceil(round(plan.share * point.sent, 6))
+    return point.sent > 0 and point.within[deadline] >= rank(point.sent, plan.share)
 
 
 def reachable(plan: Plan, deadline: int, idle: Point) -> bool:

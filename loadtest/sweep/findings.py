@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from loadtest.counts import quantile, within
 from loadtest.numbers import count
+from loadtest.records import PASSED
 from loadtest.result import MOST_EXAMPLES, Checks, Run, StepCount
 from loadtest.sweep.borders import Plan, Point, border, reachable, spread
 from loadtest.sweep.policy import beyond_the_client, idle_point
 from loadtest.sweep.result import Found, Idle, StepCountFound, Sweep
-from loadtest.sweep.summary import STAGES, Curve, Invalid, Level, Limit, Summary, knee
+from loadtest.sweep.summary import Curve, Invalid, Level, Limit, Summary, knee
 
 QUALITIES = ("fd", "fid", "kid")
 """How the names of distances begin that a manifest may have for each step count, the first is taken first."""
@@ -180,7 +181,7 @@ def _level(runs: Sequence[Run]) -> Level:
 
     stages = {
         name: mean([(part.stages[name].mean, part.stages[name].count) for part in parts if name in part.stages])
-        for name in STAGES
+        for name in PASSED
     }
     return Level(
         rate=runs[0].load.rate,

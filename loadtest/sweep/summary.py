@@ -8,9 +8,6 @@ from dataclasses import dataclass
 
 from loadtest.result import Checks
 
-STAGES = ("queue", "network", "decode", "encode")
-"""Of the server's Server-Timing, in the order in which a request passes them."""
-
 
 @dataclass(frozen=True)
 class Level:

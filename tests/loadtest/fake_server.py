@@ -16,7 +16,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -58,6 +58,8 @@ class Behaviour:
     """From this one on, `fault` shows."""
     fault: str = ""
     describes_itself: bool = True
+    model: dict[str, Any] = field(default_factory=dict)
+    """What it says of itself beside MODEL, or instead."""
 
 
 class Fake:
@@ -86,7 +88,9 @@ class Fake:
         if self.behaviour.fault == "redirects":
             return _write(writer, 308, b"", {"location": "http://elsewhere:1" + target})
         if method == "GET":
-            found = {"/v1/models": {"data": [MODEL]}, "/v1/capacity": {"models": []}}.get(url.path)
+            found = {"/v1/models": {"data": [MODEL | self.behaviour.model]}, "/v1/capacity": {"models": []}}.get(
+                url.path
+            )
             if found is None or not self.behaviour.describes_itself:
                 return _write(writer, 404, b"{}", {"content-type": "application/json"})
             return _write(writer, 200, json.dumps(found).encode(), {"content-type": "application/json"})
@@ -121,7 +125,8 @@ class Fake:
         if fault == "gives other pictures":
             seed += 1
         content = picture(seed, 8 if fault == "gives the wrong size" else 4)
-        kind = {"content-type": "text/html" if fault == "gives another kind" else "image/png"}
+        kinds = {"gives another kind": "text/html", "paints": "text/\x9b31mred"}
+        kind = {"content-type": kinds.get(fault, "image/png")}
         if fault == "breaks pictures":
             content = content[:45] + b"\0\0\0\0" + content[49:]
         if fault == "sends a head first":

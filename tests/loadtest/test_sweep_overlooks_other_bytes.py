@@ -12,7 +12,7 @@ import pytest
 from loadtest import verify
 from loadtest.kept import Kept
 from loadtest.measure import measure
-from loadtest.messages import Part
+from loadtest.messages import Assignment
 from loadtest.report.page import page
 from loadtest.report.terminal import table
 from loadtest.result import Run
@@ -80,7 +80,7 @@ def test_nothing_is_compared_or_decoded_before_the_end(monkeypatch: pytest.Monke
         monkeypatch.setattr(verify, name, lambda *_, name=name: looked.append(name))
     settings = Settings("http://x", rate=1)
     blend = mix(settings)
-    part = Part(
+    part = Assignment(
         settings,
         ("127.0.0.1", 1, None),  # type: ignore[arg-type]
         "x",
