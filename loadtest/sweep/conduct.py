@@ -83,7 +83,7 @@ def conduct(
             return whole
         asked_at = now()
         try:
-            run = measure(settings_of(shared, plan, probe, asked.seed + len(runs)))
+            run = measure(settings_of(shared, plan, probe, (asked.seed + len(runs)) % 2**32))
             if run.interrupted:
                 raise KeyboardInterrupt
             if run.aborted:

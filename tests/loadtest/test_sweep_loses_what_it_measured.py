@@ -92,6 +92,12 @@ def test_every_run_has_other_arrivals(tmp_path: Path) -> None:
     assert len(set(seeds)) == len(seeds)
 
 
+def test_last_seed_of_all_does_not_end_the_sweep(tmp_path: Path) -> None:
+    server = FakeServer()
+    server.sweep(tmp_path / "sweep.json", SHORT.model_copy(update={"seed": 2**32 - 1}))
+    assert [settings.seed for settings in server.asked[:2]] == [2**32 - 1, 0]
+
+
 def test_slow_surroundings_do_not_break_the_bound(tmp_path: Path) -> None:
     """Each run takes 8 s beside its own; the policy learns it after one."""
     server = FakeServer()
