@@ -55,12 +55,13 @@ class Settings:
     timeout: float = 30.0
     """From the sending; then the request has failed."""
     max_lateness: float | None = None
-    """That 1 % of the requests may exceed. None: lateness may move no figure by more than 5 % or 1 ms."""
+    """That 1 % of the requests may exceed, and two in any case. None: lateness may not move p50, p90 or p99 by more
+    than 5 % and 1 ms."""
     connections: int = 2048
     """The most that are open at once, over all processes."""
     processes: int = 1
     verify: float = 0.05
-    """Share of requests that repeat one which was asked while the server was idle."""
+    """Share of requests that repeat one which was asked while the server was idle; none of a trace does."""
     verify_seed: int | None = None
     """Of the requests that are repeated, so that runs with other seeds repeat the same. None: drawn from `seed`."""
 

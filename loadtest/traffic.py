@@ -89,7 +89,8 @@ def mix(settings: Settings, labels: Sequence[str] = ()) -> Mix:
     rng = np.random.default_rng([settings.seed, 1])
     images = int(settings.fields.get("n", "1")) if settings.fields.get("n", "1").isdecimal() else 1
     own = rng if settings.verify_seed is None else np.random.default_rng([settings.verify_seed, 4])
-    cases = _cases(kinds, own) if settings.verify else ()
+    # A trace is sent as it was recorded: nothing in it repeats a request of the idle server.
+    cases = _cases(kinds, own) if settings.verify and settings.trace is None else ()
     return Mix(tuple(kinds), tuple(shares), cases, settings.verify, int(rng.integers(2**_SEED_BITS)), max(1, images))
 
 
@@ -129,7 +130,7 @@ def draw(mix: Mix, count: int, rng: np.random.Generator, first: int = 0, stride:
 def replay(recorded: Sequence[Recorded], mix: Mix, rng: np.random.Generator) -> Requests:
     """The requests of a trace; what a line leaves out is drawn from the mix."""
     drawn = draw(Mix(mix.kinds, mix.shares, (), 0.0, mix.first_seed, mix.images), len(recorded), rng)
-    kinds = dict.fromkeys(mix.kinds)
+    kinds = dict[Kind, None]()
     which, seeds = list[Kind](), list[int]()
     for line, kind, seed in zip(recorded, drawn.kind, drawn.seed):
         usual = mix.kinds[kind]

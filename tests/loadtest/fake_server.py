@@ -57,6 +57,8 @@ class Behaviour:
     fault_after: int = 10**9
     """From this one on, `fault` shows."""
     fault: str = ""
+    lacks: int = 0
+    """A step count that it refuses."""
     describes_itself: bool = True
     model: dict[str, Any] = field(default_factory=dict)
     """What it says of itself beside MODEL, or instead."""
@@ -110,6 +112,8 @@ class Fake:
         fault = behaviour.fault if count >= behaviour.fault_after else ""
         if not no_store:
             return _write(writer, 400, b'{"detail": "a load test must not be cached"}', {})
+        if fields["steps"] == str(behaviour.lacks):
+            return _write(writer, 422, b'{"detail": "has no %d NFE"}' % behaviour.lacks, {})
         if fault == "dies":
             os._exit(1)
         if fault == "hangs":

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from loadtest.arrivals import bursty, constant, poisson, read_trace
+from loadtest.measure import measure
 from loadtest.settings import Settings
 from loadtest.traffic import Writer, draw, mix, replay
+
+from .fake_server import fake_server
 
 RATE, SECONDS = 50.0, 400.0
 
@@ -98,6 +101,28 @@ def test_trace_is_sent_as_it_was_recorded(tmp_path: Path) -> None:
     assert [(kind.steps, kind.label) for kind in kinds] == [(1, "cat"), (8, "dog"), ("auto", "bird")]
     assert requests.seed.tolist()[::2] == [7, 9]
     assert (requests.case == -1).all()
+
+
+def test_trace_asks_for_no_step_count_that_no_line_has(tmp_path: Path) -> None:
+    """A server without 1 NFE, the default, would refuse the whole trace, though nothing in it asks for that."""
+    path = tmp_path / "trace.csv"
+    path.write_text("at,steps\n0,8\n0.1,8\n")
+    settings = Settings("http://127.0.0.1", trace=path)
+    blend = mix(settings)
+    assert {kind.steps for kind in replay(read_trace(path), blend, rng()).kinds} == {8}
+    assert blend.cases == (), "what is never compared is not asked"
+    assert mix(Settings("http://127.0.0.1", rate=1)).cases, "control"
+
+
+def test_trace_runs_on_a_server_without_the_default_step_count(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text("at,steps\n0,8\n0.1,8\n")
+    with fake_server(lacks=1) as url:
+        run = measure(Settings(url, trace=path, max_lateness=10))
+        with pytest.raises(ValueError, match="has no 1 NFE"):
+            measure(Settings(url, rate=20, seconds=0.1))
+    assert [(one.steps, one.ok) for one in run.steps] == [(8, 2)]
+    assert run.checks.same_bytes == "not checked"
 
 
 @pytest.mark.parametrize(
