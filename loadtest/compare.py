@@ -46,6 +46,10 @@ def run(args: argparse.Namespace) -> int:
     before, after = read_any(args.before), read_any(args.after)
     names = (str(args.before), str(args.after))
     rows, remarks = compare(before, after, names), differences(before, after)
+    if args.before.samefile(args.after):
+        remarks.insert(0, "A and B are the same file")
+    elif before == after:
+        remarks.insert(0, "A and B are copies of one result")
     if args.json:
         print(json.dumps({"rows": [asdict(row) for row in rows], "remarks": remarks}, indent=1))
     else:

@@ -175,6 +175,19 @@ def test_limit_that_would_never_hold_is_refused(wrong: str, capsys: pytest.Captu
     assert "not a number of percent" in capsys.readouterr().err
 
 
+def test_one_file_given_twice_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(run(), tmp_path / "a.json")
+    write(run(), tmp_path / "copy.json")
+    write(run_of(gamma(0.02, 600, 2)), tmp_path / "b.json")
+    (tmp_path / "link.json").symlink_to("a.json")
+    said = {"a": "A and B are the same file", "link": "A and B are the same file", "copy": "copies of one result"}
+    for name in ("a", "link", "copy", "b"):
+        assert command.run(parser().parse_args([str(tmp_path / "a.json"), str(tmp_path / f"{name}.json")])) == 0
+        out = capsys.readouterr().out
+        assert said.get(name, "") in out
+        assert ("A and B" in out) == (name in said)
+
+
 def test_regression_is_said_with_its_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(run(), tmp_path / "a.json")
     write(run_of(gamma(0.05, 600, 2)), tmp_path / "b.json")
