@@ -177,7 +177,7 @@ def _step_counts(name: str, before: list[StepCount], after: list[StepCount], whi
     a, b = (mean_figure(one) for one in blocks)
     yield partial(_latency, f"{name}: mean", a, b)
     failed, failed_after = (
-        (sum(p.sent - p.ok for p in parts), sum(p.sent for p in parts)) for parts in (before, after)
+        (sum(p.ended - p.ok for p in parts), sum(p.ended for p in parts)) for parts in (before, after)
     )
     if (failed[0] or failed_after[0]) and failed[1] and failed_after[1]:
         yield partial(_failures, f"{name}: failed or refused", failed, failed_after)

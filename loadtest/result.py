@@ -79,6 +79,13 @@ class StepCount(Part):
     """How many good replies were made with how many steps, for `auto`. Empty if the server does not say."""
     mean_bytes: float | None
     """Of the bodies of good replies."""
+    unfinished: int = 0
+    """Of `sent`, those that had no outcome yet when the run was interrupted: neither good nor failed."""
+
+    @property
+    def ended(self) -> int:
+        """Requests that came to something: what a share of good or failed ones is of."""
+        return self.sent - self.unfinished
 
 
 class Second(Part):
@@ -193,7 +200,7 @@ class Goodput(Part):
     """Seconds, from the intended sending."""
     per_second: float
     share: float
-    """Of all requests of the window, the refused and the failed included."""
+    """Of all requests of the window, the refused and the failed included, the unfinished not."""
 
 
 class Server(Part):

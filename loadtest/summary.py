@@ -101,7 +101,8 @@ def summarise(
     goodput = None
     if settings.slo is not None and seconds > 0:
         within = sum(one.within_slo or 0 for one in counts)
-        goodput = Goodput(slo=settings.slo, per_second=within / seconds, share=within / sent if sent else 0.0)
+        share = within / int(ended.sum()) if ended.any() else 0.0
+        goodput = Goodput(slo=settings.slo, per_second=within / seconds, share=share)
     shown = [ended & (which == i) & (rows.status == 200) for i in range(len(names))]
     lateness = _lateness(settings, rows, in_window, [*shown, ended], sum(one.unsent for one in harvests))
     if faults := dict.fromkeys(one.fault for one in harvests if one.fault):
@@ -163,6 +164,7 @@ def _step_count(steps: Steps, rows: Table, here: Mask, ok: Mask, seconds: float,
         },
         steps_used={str(one): int(count) for one, count in zip(used, counts) if one},
         mean_bytes=float(rows.bytes[ok].mean()) if ok.any() else None,
+        unfinished=int((here & (rows.status == 0)).sum()),
     )
 
 
@@ -178,7 +180,7 @@ def _lateness(settings: Settings, rows: Table, here: Mask, groups: Sequence[Mask
         if settings.open and too_late > max(LATE_FEW, LATE_COUNT * late.size):
             why.append(
                 f"{too_late:,} of {late.size:,} requests were sent more than {asked_ms(allowed)} late, "
-                f"where {100 * LATE_COUNT:g} % may be"
+                f"where {max(LATE_FEW, int(LATE_COUNT * late.size)):,} may be"
             )
     elif moved > allowed:
         why.append(

@@ -47,7 +47,9 @@ def _latencies(run: Run) -> str:
     heads = ["steps", "sent", "good", *(name for name, _ in _QUANTILES), "max"]
     if slo is not None:
         heads.append(f"within {asked_ms(slo)}")
-    rows = [[*_latency_row(one), *([] if slo is None else [share(one.within_slo or 0, one.sent)])] for one in run.steps]
+    rows = [
+        [*_latency_row(one), *([] if slo is None else [share(one.within_slo or 0, one.ended)])] for one in run.steps
+    ]
     since = "the intended sending" if run.load.loop == "open" else "the sending"
     return f"latency of good replies in ms, from {since} to the last byte\n{_table(heads, rows)}"
 

@@ -10,11 +10,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from loadtest.comparison import compare
 from loadtest.result import read
+from loadtest.table import render
 
 from .fake_server import fake_server
+from .test_late_client_is_believed import COUNT, summary
 
 PATIENCE = 60.0
 
@@ -74,6 +78,21 @@ def test_what_was_measured_is_written(url: str, tmp_path: Path, number: signal.S
     assert run.window.seconds < 30
     assert not [pid for pid in clients if alive(pid)]
     assert not list(tmp_path.glob(".*")), "a half-written file stays"
+
+
+def test_unfinished_requests_are_not_called_failed() -> None:
+    """50 of 1000 were in flight at Ctrl-C. Control: as many that timed out are failures."""
+    whole, interrupted = (summary(np.full(COUNT, 0.0002), unfinished=number) for number in (0, 50))
+    [one] = interrupted.steps
+    assert (one.sent, one.ended, one.unfinished) == (1000, 950, 50)
+    assert interrupted.goodput is not None
+    assert interrupted.goodput.share == 1
+    assert "100 % of all requests" in render(interrupted)
+    assert "95 %" not in render(interrupted)
+    assert not [row for row in compare(whole, interrupted) if "failed" in row.what]
+    failed = one.model_copy(update={"unfinished": 0})
+    rows = compare(whole, interrupted.model_copy(update={"steps": (failed,)}))
+    assert [row.verdict for row in rows if "failed" in row.what] == ["worse"]
 
 
 def test_killed_measurement_leaves_no_client(url: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 import numpy as np
@@ -23,21 +24,32 @@ LATENCY = 0.1
 
 
 def summary(
-    late: np.ndarray, unsent: int = 0, fault: str = "", status: int = 200, max_lateness: float | None = None
+    late: np.ndarray,
+    unsent: int = 0,
+    fault: str = "",
+    status: int = 200,
+    max_lateness: float | None = None,
+    unfinished: int = 0,
 ) -> Run:
-    """A run whose server takes 0.1 s for each request, which its client sent `late` seconds late."""
+    """A run whose server takes 0.1 s for each request, which its client sent `late` seconds late.
+
+    The last `unfinished` were in flight when a person interrupted it.
+    """
     settings = Settings("http://127.0.0.1:1", rate=100, warmup=BEGIN - START, slo=0.15, max_lateness=max_lateness)
     records = Records()
     for i, one in enumerate(late):
         intended = START + i / 100
         begun = intended + one
-        records.add(intended, begun, begun + LATENCY, 0, status, 50)
+        if i < len(late) - unfinished:
+            records.add(intended, begun, begun + LATENCY, 0, status, 50)
+        else:
+            records.add(intended, begun, math.inf, 0, 0)
     kind = Kind(1, None, "png")
     return summarise(
         settings=settings,
         target=Target(settings.url, Address("127.0.0.1", 1, None), "h", "", None, None),
         idle=IdleReplies({}, (), True, ()),
-        course=Course(START, BEGIN, BEGIN + SECONDS, None, False, ""),
+        course=Course(START, BEGIN, BEGIN + SECONDS, None, unfinished > 0, ""),
         harvests=[Harvest(records, (kind,), Findings(), unsent, 0, fault)],
         environment=environment((), datetime.now(UTC)),
     )
