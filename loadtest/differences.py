@@ -16,15 +16,15 @@ _FACTS: dict[str, Callable[[Run], str]] = {
     "client's machine": lambda run: f"{count(run.environment.host_cores, 'core')} of {run.environment.cpu}",
     "number of client processes": lambda run: str(run.load.processes),
     "route": lambda run: _ROUTES[run.load.route],
-    "labels": lambda run: _mixed(run.load.labels, "drawn from the seed"),
-    "formats": lambda run: _mixed(run.load.formats, "the server's own"),
+    "labels": lambda run: mixed(run.load.labels, "drawn from the seed"),
+    "formats": lambda run: mixed(run.load.formats, "the server's own"),
     "further fields": lambda run: ", ".join(f"{name}={value}" for name, value in run.load.fields.items()) or "none",
 }
 """Of a run, or of any of a sweep's. Addresses, fields and so on are as they were asked for."""
 
 _OF_A_RUN: dict[str, Callable[[Run], str]] = {
     "load": lambda run: _how_much(run.load),
-    "step counts": lambda run: _mixed({f"{steps} NFE": share for steps, share in run.load.steps.items()}, "none"),
+    "step counts": lambda run: mixed({f"{steps} NFE": share for steps, share in run.load.steps.items()}, "none"),
 }
 
 _OF_A_SWEEP: dict[str, Callable[[Sweep], str]] = {
@@ -90,7 +90,7 @@ def _how_much(load: Load) -> str:
     return f"{asked(load.rate or 0)}/s with {law} arrivals"
 
 
-def _mixed(shares: Mapping[str, float], nothing: str) -> str:
+def mixed(shares: Mapping[str, float], nothing: str) -> str:
     """Names with their shares in percent; without, where there is one or all are alike."""
     if not shares:
         return nothing

@@ -113,7 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-lateness",
         type=arguments.milliseconds,
         metavar="MS",
-        help="that 1 %% of the requests, two in any case, may exceed (default: no figure up to p99 moves by 5 %% and 1 ms)",
+        help="that 1 %% of the requests, and two, may exceed (default: no figure up to p99 moves by 5 %% and 1 ms)",
     )
     arguments.add_verify(window)
     output = parser.add_argument_group("output")

@@ -25,11 +25,14 @@ from __future__ import annotations
 import argparse
 import secrets
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 from loadtest import arguments
+from loadtest.differences import mixed
+from loadtest.numbers import asked_ms
 from loadtest.report.command import add_png, write_report
 from loadtest.run import URL, check_out
 from loadtest.settings import Settings
@@ -135,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
         samples=args.samples,
         seed=secrets.randbits(31) if args.seed is None else args.seed,
     )
-    before = _before(out, asked, model) if args.resume else None
+    before = _before(out, asked, base, model) if args.resume else None
     if before is None and out.exists():
         raise ValueError(f"--out {out} is there already; --resume goes on with it, another name keeps it")
     if before is not None:
@@ -190,25 +193,53 @@ def _all_steps(model: dict[str, object]) -> tuple[int, ...]:
     return tuple(sorted(steps))
 
 
-def _before(out: Path, asked: Asked, model: dict[str, object]) -> Sweep:
+def _before(out: Path, asked: Asked, base: Settings, model: dict[str, object]) -> Sweep:
     """The sweep to go on with. ValueError if it asked for something else, or of another server."""
     before = read_sweep(out)
-    for name, option, words in (
-        ("url", "the address", str),
-        ("steps", "--steps", lambda steps: ",".join(map(str, steps))),
-        ("deadlines", "--slo", lambda deadlines: ",".join(f"{1000 * one:.9g}" for one in deadlines)),
-        ("share", "--percentile", lambda share: f"{100 * share:.6g}"),
-    ):
-        was, now = getattr(before.asked, name), getattr(asked, name)
-        if was != now:
+    was, now = _asked(before.asked), _asked(asked)
+    if before.runs:
+        first = before.runs[0]
+        was |= _requests(first.load.labels, first.load.formats, first.load.fields, first.lateness.allowed)
+        now |= _requests(base.labels, base.formats, base.fields, base.max_lateness)
+        if first.server.model:
+            was["the model"], now["the model"] = str(first.server.model.get("id")), str(model.get("id"))
+    for option, said in was.items():
+        if said != now[option]:
             raise ValueError(
-                f"--resume: {out} was made with {option} {words(was)}, not {words(now)}; ask for the same, or begin "
-                "anew with another --out"
+                f"--resume: {out} was made with {option} {said}, not {now[option]}; ask for the same, or begin anew "
+                "with another --out"
             )
-    first = before.runs[0].server.model if before.runs else None
-    if first and first.get("fingerprint") != model.get("fingerprint"):
+    known = before.runs[0].server.model if before.runs else None
+    if known and known.get("fingerprint") != model.get("fingerprint"):
         raise ValueError(f"--resume: {out} is of a server with another fingerprint; begin anew")
     return before
+
+
+def _asked(asked: Asked) -> dict[str, str]:
+    """Option -> what a sweep looked for, as it is given."""
+    return {
+        "the address": asked.url,
+        "--steps": ",".join(map(str, asked.steps)),
+        "--slo": ",".join(f"{1000 * one:.9g}" for one in asked.deadlines),
+        "--percentile": f"{100 * asked.share:.6g}",
+    }
+
+
+def _requests(
+    labels: Mapping[str, float], formats: Mapping[str, float], fields: Mapping[str, str], lateness: float | None
+) -> dict[str, str]:
+    """Option -> what a sweep's requests were, and how late they might be, in words."""
+
+    def shares(weights: Mapping[str, float]) -> str:
+        total = sum(weights.values())
+        return mixed({name: weights[name] / total for name in sorted(weights)}, "left out")
+
+    return {
+        "--labels": shares(labels),
+        "--formats": shares(formats),
+        "--field": " ".join(f"{name}={fields[name]}" for name in sorted(fields)) or "left out",
+        "requests late by at most": "no limit" if lateness is None else asked_ms(lateness),
+    }
 
 
 def _steps(text: str) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from loadtest.result import write
 from loadtest.settings import Settings
 from loadtest.sweep import command
 from loadtest.sweep.conduct import Aborted
@@ -137,6 +138,9 @@ def test_existing_result_is_not_replaced(tmp_path: Path, monkeypatch: pytest.Mon
         (("--steps", "1"), "--steps 1,4, not 1;"),
         (("--percentile", "95"), "--percentile 99, not 95;"),
         (("http://127.0.0.1:9",), "the address http://127.0.0.1:8000, not http://127.0.0.1:9;"),
+        (("--labels", "cat:3,dog:1"), "--labels left out, not cat 75 %, dog 25 %;"),
+        (("--formats", "webp"), "--formats left out, not webp;"),
+        (("--field", "guidance=2"), "--field left out, not guidance=2;"),
     ],
 )
 def test_resume_of_another_question_is_refused(
@@ -151,6 +155,37 @@ def test_resume_of_another_question_is_refused(
     options = [text for pair in asked.items() if not pair[0].startswith("http") for text in pair]
     with pytest.raises(ValueError, match=f"was made with {words}"):
         command.run(parsed(*url, "--out", str(out), "--resume", *options))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"labels": {"dog": 0.25, "cat": 0.75}}, ""),
+        ({"labels": {"cat": 1.0}}, "--labels cat, not cat 75 %, dog 25 %;"),
+        ({"model": {"id": "rooms-64", "fingerprint": "8d76b9dac9d3ba5b"}}, "the model rooms-64, not facets-32;"),
+        ({"allowed": 0.02}, "requests late by at most 20 ms, not 5 ms;"),
+        ({"model": {"id": "facets-32", "fingerprint": "other"}}, "is of a server with another fingerprint"),
+    ],
+)
+def test_resume_with_other_requests_is_refused(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    """Labels in another order are the same; another model, or a client that might be later, is not."""
+    out = tmp_path / "sweep.json"
+    sweep = FakeServer().sweep(out, SHORT)
+    first = sweep.runs[0]
+    first = first.model_copy(
+        update={
+            "load": first.load.model_copy(update={"labels": changed.get("labels", {"dog": 0.25, "cat": 0.75})}),
+            "server": first.server.model_copy(update={"model": changed.get("model", Found.model)}),
+            "lateness": first.lateness.model_copy(update={"allowed": changed.get("allowed", 0.005)}),
+        }
+    )
+    write(sweep.model_copy(update={"runs": (first, *sweep.runs[1:])}), out)
+    base = command._base(parsed("--slo", "50,100", "--labels", "cat:3,dog:1"))
+    if not words:
+        assert command._before(out, SHORT, base, Found.model).runs[0] == first
+        return
+    with pytest.raises(ValueError, match=words):
+        command._before(out, SHORT, base, Found.model)
 
 
 def test_resume_of_nothing_is_refused(tmp_path: Path) -> None:
