@@ -8,18 +8,8 @@
   const shortest = deadlines[0];
   const longest = deadlines[deadlines.length - 1];
 
-  // The highest rate for a deadline: between two that were measured on the line between them, beyond the last one as there.
-  const limitAt = (limits, deadline) => {
-    for (let i = 0; i < limits.length; i += 1) {
-      const [at, rate] = limits[i];
-      if (at === deadline) return rate;
-      if (at > deadline) {
-        const [before, low] = limits[i - 1];
-        return low + (rate - low) * (deadline - before) / (at - before);
-      }
-    }
-    return limits[limits.length - 1][1];
-  };
+  // What meets a deadline meets a longer one: between two that were measured, the shorter one's rate is what is known.
+  const known = (deadline) => deadlines.filter((one) => one <= deadline).length - 1;
 
   const shown = (rate) => rate.toLocaleString("en-US", { maximumSignificantDigits: 3 });
 
@@ -34,14 +24,19 @@
       said.textContent = `${shortest} ms is the shortest deadline measured; ask: longjump loadtest sweep --slo ${deadline}`;
       return;
     }
-    const fit = found.curves.filter((curve) => limitAt(curve.limits, deadline) >= rate);
+    const i = known(deadline);
+    const limit = (curve, at = i) => curve.limits[at][1];
+    const between = deadlines[i] < deadline;
+    const fit = found.curves.filter((curve) => limit(curve) >= rate);
     if (fit.length === 0) {
-      const open = found.curves.filter((curve) => curve.open.some(Boolean));
-      const highest = Math.max(...open.map((curve) => limitAt(curve.limits, deadline)));
+      const open = found.curves.filter((curve) => curve.open[i]);
+      const highest = Math.max(...open.map((curve) => limit(curve)));
       if (found.unknown) {
         said.textContent = `Not known: of ${found.unknown} NFE there is no valid run under load.`;
       } else if (open.length > 0) {
         said.textContent = `Not known: nothing above ${shown(highest)} requests per second was measured of ${open.map((curve) => curve.steps).join(", ")} NFE; a longer sweep would say.`;
+      } else if (between && (deadline > longest || found.curves.some((curve) => limit(curve, i + 1) >= rate || curve.open[i + 1]))) {
+        said.textContent = `Not known: at ${rate} requests per second no step count measured here meets ${deadlines[i]} ms, and ${deadline} ms was not measured; ask: longjump loadtest sweep --slo ${deadline}`;
       } else {
         said.textContent = `No step count measured here meets ${deadline} ms at ${rate} requests per second: more workers, or a later deadline.`;
       }
@@ -52,9 +47,8 @@
       ? graded.reduce((a, b) => (b.quality < a.quality ? b : a))
       : fit.reduce((a, b) => (b.steps > a.steps ? b : a));
     const why = graded.length ? "the best measured quality that fits" : "the most steps that fit";
-    const least = best.open[deadlines.indexOf(deadline)] ? "at least " : "";
-    const exact = deadlines.includes(deadline) || deadline > longest ? least : "about ";
-    said.textContent = `Run ${best.steps} NFE: ${why}, up to ${exact}${shown(limitAt(best.limits, deadline))} requests per second.`;
+    const least = between || best.open[i] ? "at least " : "";
+    said.textContent = `Run ${best.steps} NFE: ${why}, up to ${least}${shown(limit(best))} requests per second.`;
   };
 
   form.hidden = false;

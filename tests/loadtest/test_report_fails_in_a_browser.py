@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from loadtest.report.page import page
 from loadtest.sweep.findings import summary
+from loadtest.sweep.summary import Limit
 from tests.loadtest.sweeps import SHORT, FakeServer
 
 SIZES = {"phone": (390, 844, "dark"), "desk": (1280, 900, "light")}
@@ -58,7 +60,7 @@ def test_form_answers(shown: Page) -> None:
     assert "NFE" in said.inner_text()
     for deadline, rate, words in (
         ("100", "0.1", "Run 4 NFE: the most steps that fit"),
-        ("75", "0.1", "Run 4 NFE: the most steps that fit, up to about"),
+        ("75", "0.1", "Run 4 NFE: the most steps that fit, up to at least"),
         ("100", "1000", "No step count measured here meets 100 ms at 1000 requests per second"),
         ("10", "1", "50 ms is the shortest deadline measured"),
         ("", "1", "Give a deadline and a traffic above 0"),
@@ -84,6 +86,32 @@ def test_form_does_not_deny_what_was_not_measured(browser: Browser, tmp_path: Pa
         "parseFloat(getComputedStyle(one).fontSize) * one.getScreenCTM().a))"
     )
     assert smallest >= 9
+    shown.close()
+
+
+def test_form_promises_no_rate_between_two_deadlines(browser: Browser, tmp_path: Path) -> None:
+    """50 ms is not met, 100 ms is up to 2 per second: of 55 ms nothing is known, and beyond 100 ms at least 2."""
+    made = summary(FakeServer().sweep(tmp_path / "s.json", SHORT))
+    [one, *_] = made.curves
+    limits = tuple(Limit(deadline, True, rate, None, None, 1) for deadline, rate in ((0.05, None), (0.1, 2.0)))
+    (tmp_path / "sweep.html").write_text(page(replace(made, curves=(replace(one, limits=limits),))), encoding="utf-8")
+    shown = browser.new_page()
+    shown.goto((tmp_path / "sweep.html").as_uri())
+    for deadline, rate, words in (
+        ("50", "0.1", "No step count measured here meets 50 ms"),
+        (
+            "55",
+            "0.1",
+            "Not known: at 0.1 requests per second no step count measured here meets 50 ms, and 55 ms was not",
+        ),
+        ("55", "3", "No step count measured here meets 55 ms"),
+        ("100", "2", "up to 2 requests per second"),
+        ("150", "2", "up to at least 2 requests per second"),
+        ("150", "3", "no step count measured here meets 100 ms, and 150 ms was not measured"),
+    ):
+        shown.get_by_label("My deadline").fill(deadline)
+        shown.get_by_label("My traffic").fill(rate)
+        assert words in shown.locator("output").inner_text()
     shown.close()
 
 
