@@ -57,15 +57,21 @@ class File(NamedTuple):
 
 def pages() -> dict[str, Application]:
     """Path -> what answers a GET of it, past the framework: a page is twenty small files, and they are waited for."""
-    paths = {f"/playground/{path.name}": path.name for path in STATIC.iterdir() if path.suffix != ".html"}
+    paths = {f"/playground/{path.name}": path.name for path in _paths() if path.suffix != ".html"}
     return {path: functools.partial(_send, name) for path, name in {**PAGES, **paths}.items()}
+
+
+def _paths() -> list[Path]:
+    """The files of `static/` that are served: what an editor leaves beside them is none of the pages' business."""
+    known = [path for path in STATIC.iterdir() if path.suffix in MEDIA_TYPES and not path.name.startswith(".")]
+    return [path for path in known if path.is_file()]
 
 
 @functools.cache
 def _files() -> dict[str, File]:
     """The files of `static/` by name, read when the first one is asked for."""
     found = {}
-    for path in STATIC.iterdir():
+    for path in _paths():
         content = path.read_bytes()
         tag = f'"{hashlib.blake2b(content, digest_size=16).hexdigest()}"'.encode()
         found[path.name] = File(content, tag, f"{MEDIA_TYPES[path.suffix]}; charset=utf-8".encode())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
+from server.playground import pages
 from server.playground.pages import MEDIA_TYPES, STATIC
 
 from ..conftest import Server, Start
@@ -18,6 +21,11 @@ URL = re.compile(rb"""(?:https?:)?//[\w-]+\.[\w.-]+""")
 """An address of somebody else."""
 
 NAMESPACE = b"http://www.w3.org/2000/svg"
+
+
+def served() -> list[Path]:
+    """The pages' files, without what an editor may have left beside them."""
+    return [path for path in STATIC.iterdir() if path.suffix in MEDIA_TYPES and not path.name.startswith(".")]
 
 
 def test_page_is_heavy(open_window: Open, demo: Server) -> None:
@@ -41,7 +49,7 @@ def test_page_is_heavy(open_window: Open, demo: Server) -> None:
 
 
 def test_file_names_another_server() -> None:
-    for path in STATIC.iterdir():
+    for path in served():
         found = [match for match in URL.findall(path.read_bytes()) if not NAMESPACE.startswith(match)]
         assert not found, path.name
 
@@ -97,7 +105,7 @@ def test_page_is_sent_again(tiny: Server) -> None:
 
 
 def test_file_has_the_wrong_type(tiny: Server) -> None:
-    for path in STATIC.iterdir():
+    for path in served():
         answer = tiny.client.get(f"/playground/{path.name}")
         if path.suffix == ".html":  # a page has its own path, to which its links are relative
             assert answer.status_code == 404
@@ -105,6 +113,22 @@ def test_file_has_the_wrong_type(tiny: Server) -> None:
         assert answer.status_code == 200
         assert answer.content == path.read_bytes()
         assert answer.headers["content-type"] == f"{MEDIA_TYPES[path.suffix]}; charset=utf-8"
+
+
+def test_editor_breaks_every_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in the folder and is not of a page is not served, and harms no page."""
+    folder = tmp_path / "static"
+    shutil.copytree(STATIC, folder)
+    before = set(pages.pages())
+    for name in (".main.js.swp", "main.js~", "#main.js#", ".DS_Store", ".hidden.js"):
+        (folder / name).write_bytes(b"\0")
+    (folder / ".#main.js").symlink_to("somebody@somewhere.1")  # a lock of Emacs, which leads nowhere
+    (folder / "old.js").mkdir()
+    monkeypatch.setattr(pages, "STATIC", folder)
+    assert set(pages.pages()) == before
+    files = pages._files.__wrapped__()
+    assert set(files) == {path.name for path in served()}
+    assert files["main.js"].content == (STATIC / "main.js").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "..%2Fpages.py", "%2e%2e/pages.py", "index.html", "", "main.js/"])
