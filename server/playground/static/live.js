@@ -163,6 +163,7 @@ function between([low, high]) {
 
 // Of what was made: an answer from the cache takes no network evaluation, and would hide what one costs.
 function showLatency(series, old) {
+  $("live-models").hidden = state.models.length < 2;
   const known = new Set((series.get(`${TIMES}_count`) ?? []).map(({ labels }) => labels.steps));
   for (const model of state.models) for (const steps of model.steps) known.add(String(steps));
   const rows = [...known].sort((a, b) => a - b).slice(0, ROWS_SHOWN).map((steps) => {

@@ -86,7 +86,7 @@ function settle() {
   if (!steps.includes(state.steps)) state.steps = usual;
   if (!steps.includes(state.refineSteps) || state.refineSteps === steps[0]) state.refineSteps = steps[steps.length - 1];
   if (guidance === null) state.guidance = null;
-  else if (state.guidance === null || state.guidance < guidance.min || state.guidance > guidance.max) {
+  else if (state.guidance === null || !(state.guidance >= guidance.min && state.guidance <= guidance.max)) {
     state.guidance = guidance.default;
   }
   if (state.model.kind === "points" && state.mode === "vary") state.mode = "compare";
@@ -108,8 +108,9 @@ function restore() {
   state.steps = number("steps", state.model.default_steps);
   state.refineSteps = number("refine_steps", fewest());
   state.guidance = number("guidance", null);
-  const strength = number("strength", state.model.span === "dyadic" ? 0.5 : state.strength);
-  state.strength = strength > 0 && strength <= 1 ? strength : 0.7;
+  const usual = state.model.span === "dyadic" ? 0.5 : state.strength;
+  const strength = number("strength", usual);
+  state.strength = strength > 0 && strength <= 1 ? strength : usual;
   const frames = number("frames", state.frames);
   state.frames = Number.isInteger(frames) && frames >= 2 && frames <= 64 ? frames : 8;
 }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from export.runtime.grids import flow_grid
 from export.wrap import wrap
@@ -222,10 +223,27 @@ def test_colours_are_not_kept(window: Window) -> None:
     expect(window["#columns img"]).to_have_count(3)
 
 
-def test_guidance_is_not_sent(open_window: Open, start_shared: Start, guided: Path, images: Path) -> None:
+@pytest.fixture(scope="module")
+def both(browser: Browser, start_shared: Start, guided: Path, images: Path) -> Iterator[Window]:
+    """A page of two models, the second of which takes guidance from 1 to 4."""
+    window = Window(browser, start_shared(images, str(guided)))
+    yield window
+    window.close()
+
+
+def test_broken_guidance_is_sent(both: Window) -> None:
+    for text, sent in (("abc", "2"), ("9", "2"), ("NaN", "2"), ("-Infinity", "2"), ("3", "3")):
+        both.fresh(f"#model=guided&guidance={text}")
+        expect(both["#guidance-value"]).to_have_text(sent)
+        expect(both["#message"]).to_be_empty()
+        assert {fields["guidance"] for fields in both.asked("/generate") if "steps" in fields} == {sent}, text
+    both.check()
+
+
+def test_guidance_is_not_sent(both: Window) -> None:
     """Several models, one of which takes guidance: each shows its own controls and makes its own pictures."""
-    window = open_window(start_shared(images, str(guided)))
-    window.open()
+    window = both
+    window.fresh()
     expect(window["#guidance-field"]).to_be_hidden()
     expect(window["#model option"]).to_have_text(["tiny", "guided"])
     window["#model"].select_option("guided")
@@ -243,6 +261,8 @@ def test_guidance_is_not_sent(open_window: Open, start_shared: Start, guided: Pa
     window.settled("compare")
     assert "guidance" not in window.asked("/generate")[-1]
     assert "model" not in window.asked("/generate")[-1]
+    expect(window["#live-models"]).to_be_visible()  # /metrics does not tell them apart
+    window.check()
 
 
 @pytest.fixture(scope="module")

@@ -87,6 +87,7 @@ SPAN = re.compile(r"(?:under|over) [\d.]+ (?:ms|s)|[\d.]+–[\d.]+ (?:ms|s)")
 
 
 def test_requests_are_not_counted(window: Window) -> None:
+    expect(window["#live-models"]).to_be_hidden()  # there is one
     window.until(lambda: row(window, 4)[2:] == ["1"], "the page's own request is counted")
     for seed in range(1000, 1020):  # that no other test has asked for
         assert window.server.client.post(f"/generate?seed={seed}&steps=4").status_code == 200
