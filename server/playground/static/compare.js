@@ -85,6 +85,7 @@ function showSample(steps, sample) {
   } else mine.picture.replaceChildren(show(sample));
   mine.seen.textContent = milliseconds(sample.timing.seen);
   mine.time.replaceChildren(bar(sample.timing, 1), list(sample.timing));
+  if (sample.points) mine.time.append(h("p", { class: "note" }, `${plural(sample.points.length, "point")} in ${plural(sample.requests, "request")}`));
   mine.root.classList.remove("stale");
   const longest = Math.max(...[...made.values()].map(({ timing }) => timing.seen));
   for (const [count, one] of made) {

@@ -9,22 +9,32 @@ const SMALL = 96; // pixels
 const POINTS = 256;
 const POINTS_AT_ONCE = 64; // the server's own bound is this, if its operator set no other
 
-// { blob or points, timing, label, seed, steps } of the fields that are chosen now.
+// { blob or points, timing, requests, label, seed, steps } of the fields that are chosen now. Points take several requests,
+// one after the other, and the time is that of all of them.
 export async function generate(more, signal) {
   const asked = fields(more);
   if (!isPoints()) {
     return asMade(await fetched("generate", asked, { signal, fresh: true }), asked);
   }
   const points = [];
-  let first = null;
+  const timings = [];
   while (points.length < POINTS) {
     const seed = asked.seed + BigInt(points.length);
     const part = (n) => json("generate", { ...asked, n, seed }, { signal, fresh: true });
     const { document, timing } = await several(POINTS_AT_ONCE, part);
     points.push(...document.points);
-    first ??= timing;
+    timings.push(timing);
   }
-  return { points, timing: first, label: "", seed: asked.seed, steps: asked.steps };
+  return { points, timing: total(timings), requests: timings.length, label: "", seed: asked.seed, steps: asked.steps };
+}
+
+// The sum of several requests' timings, stage by stage.
+function total(timings) {
+  const all = {};
+  for (const timing of timings) {
+    for (const [name, value] of Object.entries(timing)) all[name] = (all[name] ?? 0) + value;
+  }
+  return all;
 }
 
 // A picture as `fetched` has it.

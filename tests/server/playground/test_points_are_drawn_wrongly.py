@@ -8,9 +8,10 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Response, expect
 
 from ..conftest import Server, Start
 from .conftest import Open, Window
@@ -68,6 +69,30 @@ def test_points_are_pictures(window: Window) -> None:
     assert [(fields["steps"], fields["seed"]) for fields in asked] == [
         (steps, str(7 + 64 * part)) for steps in ("2", "4") for part in range(4)
     ]
+
+
+def test_time_is_of_fewer_points(window: Window) -> None:
+    """What stands beside the points is the time of all their requests, stage by stage."""
+    told: dict[str, list[str]] = {}
+
+    def heard(response: Response) -> None:
+        fields = dict(parse_qsl(urlsplit(response.url).query))
+        if "n" in fields and "/generate" in response.url:
+            told.setdefault(fields["steps"], []).append(response.header_value("server-timing") or "")
+
+    window.page.on("response", heard)
+    window["#tab-compare"].click()
+    window["#compare-again"].click()
+    window.until(lambda: sum(map(len, told.values())) == 8, "all are asked again")
+    window.settled("compare")
+    window.page.remove_listener("response", heard)
+    for column, steps in enumerate(("2", "4"), start=1):
+        root = f".column:nth-child({column})"
+        expect(window[f"{root} .note"]).to_have_text("256 points in 4 requests")
+        stages = [float(text.split()[0]) for text in window[f"{root} dd"].all_inner_texts()]
+        network = sum(float(re.findall(r"network;dur=([\d.]+)", text)[0]) for text in told[steps])
+        assert stages[1] == pytest.approx(network, abs=0.51)  # from 100 ms on they are rounded to whole ones
+        assert sum(stages) == pytest.approx(float(window[f"{root} .number"].inner_text().split()[0]), abs=3)
 
 
 def test_path_of_a_point(window: Window) -> None:
