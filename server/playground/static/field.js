@@ -8,7 +8,12 @@ const PARTICLES = 90;
 const GRID = 13;
 const SECONDS = 6; // from noise to data
 
-let mixture = ring(3);
+const NARROW = 0.02; // std of a destination that stands alone: as wide as the others, its paths would bend at their end
+
+// What the noise flows to, for each choice.
+export const destinations = (count) => ring(count, count === 1 ? NARROW : undefined);
+
+let mixture = destinations(3);
 let paths = [];
 let playing = 0;
 
@@ -34,10 +39,10 @@ function draw() {
 }
 
 function choose() {
-  mixture = ring(Number(document.querySelector("[name=candidates]:checked").value));
+  mixture = destinations(Number(document.querySelector("[name=candidates]:checked").value));
   paths = normals(PARTICLES, 3).map((z) => flow(mixture, z, 1, 0, 120));
   const told = {
-    1: "One destination: every arrow points there at all times, every path is straight, and a single step is exact.",
+    1: "One destination, hardly wider than a point: until the last moment every arrow points there, paths are all but straight, and a single step ends within a few hundredths of where the flow does.",
     3: "Three: at t = 1 all arrows point to the middle, since nothing is decided; paths turn as one destination wins.",
     5: "Five: more to choose from, sharper turns, and more steps for whoever only knows the arrows.",
   };

@@ -38,3 +38,20 @@ export function runner(panel, work) {
   };
   return run;
 }
+
+// What is asked while `run` is at work is done once more when it ends, however often it was asked: for what follows a
+// pointer, where a run that ends the one before it would never come to an end itself.
+export function latest(run) {
+  let running = false;
+  let wanted = false;
+  return async () => {
+    wanted = true;
+    if (running) return;
+    running = true;
+    while (wanted) {
+      wanted = false;
+      await run();
+    }
+    running = false;
+  };
+}

@@ -231,6 +231,12 @@ def demo(start_lasting: Start) -> Server:
 
 
 @pytest.fixture(scope="module")
+def plane(start_lasting: Start, points: Path) -> Server:
+    """A server of points in the plane, 2 or 4 steps, with its network."""
+    return LASTING.get("plane", lambda: contextlib.nullcontext(start_lasting(points, fake=False)))
+
+
+@pytest.fixture(scope="module")
 def kept(browser: Browser, tiny: Server) -> Iterator[Window]:
     """A page that the tests of a module load one after the other."""
     window = Window(browser, tiny, permissions=["clipboard-read", "clipboard-write"], accept_downloads=True)

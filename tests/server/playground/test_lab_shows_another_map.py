@@ -5,23 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from trainer.oracle import GaussianMixture
 
-from ..conftest import Server, Start
+from ..conftest import Server
 from .conftest import Open, Window
-
-
-@pytest.fixture(scope="module")
-def plane(start_shared: Start, points: Path) -> Server:
-    """A server of points in the plane, 2 or 4 steps."""
-    return start_shared(points, fake=False)
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +34,11 @@ def lab(shared_lab: Window) -> Iterator[Window]:
 
 
 def evaluated(window: Window, expression: str) -> Any:
-    """What a function of truth.js gives: `velocity(ring(3), [1, 2], 0.5)`."""
-    names = sorted(set(re.findall(r"\b[a-z]+(?=\()", expression)))
-    return window.page.evaluate(f"import('/playground/truth.js').then(({{ {', '.join(names)} }}) => ({expression}))")
+    """What functions of truth.js, and `destinations` of field.js, give: `velocity(ring(3), [1, 2], 0.5)`."""
+    names = ", ".join(sorted({*re.findall(r"\b[a-z]+(?=\()", expression)}))
+    files = "Promise.all([import('/playground/truth.js'), import('/playground/field.js')])"
+    script = f"{files}.then(([truth, field]) => ({{ ...truth, ...field }})).then(({{ {names} }}) => ({expression}))"
+    return window.page.evaluate(script)
 
 
 @pytest.mark.parametrize("count", [1, 3, 5, 8])
@@ -76,6 +71,33 @@ def test_velocity_field_stays(lab: Window) -> None:
     assert len(seen) == 4  # the last act is about another figure
     expect(lab["#field-value"]).to_have_text("t = 0.10")
     expect(lab["#field-told"]).to_contain_text("Five")
+
+
+def test_one_destination_is_not_what_is_said(lab: Window) -> None:
+    """Arrows point there until the last moment, paths are all but straight, one step ends where the flow does."""
+
+    def missed(mixture: str) -> float:
+        starts = (
+            f"normals(90, 3).map((z) => apart(euler({mixture}, z, 1, 0, 1)[1], flow({mixture}, z, 1, 0, 120).at(-1)))"
+        )
+        return float(np.mean(evaluated(lab, starts)))
+
+    assert missed("destinations(1)") < 0.04
+    assert missed("ring(1)") > 0.2  # control: as wide as the others are
+    mean = np.array(evaluated(lab, "destinations(1)")["means"][0])
+    paths = np.array(evaluated(lab, "normals(24, 3).map((z) => flow(destinations(1), z, 1, 0, 120))"))
+    chord = paths[:, -1] - paths[:, 0]
+    off = paths - paths[:, :1]
+    aside = (
+        abs(off[..., 0] * chord[:, None, 1] - off[..., 1] * chord[:, None, 0]) / np.linalg.norm(chord, axis=1)[:, None]
+    )
+    assert aside.max() < 0.04
+    for z, t in zip(paths[:, 0], np.linspace(0.01, 1, 24), strict=True):
+        arrow = -np.array(evaluated(lab, f"velocity(destinations(1), {json.dumps(z.tolist())}, {t})"))
+        there = mean - z
+        assert arrow @ there > 0.99 * np.linalg.norm(arrow) * np.linalg.norm(there), t
+    lab["[name=candidates][value='1']"].check(force=True)
+    expect(lab["#field-told"]).to_contain_text("hardly wider than a point")
 
 
 def test_euler_steps_stay(lab: Window) -> None:
@@ -132,6 +154,36 @@ def test_split_stays_where_it_is(lab: Window) -> None:
     assert lab.page.evaluate("import('/playground/compose.js').then(({ middle }) => middle().start)") == place["start"]
 
 
+def test_every_move_is_measured(lab: Window, plane: Server) -> None:
+    """While the pointer moves one measurement is under way; the next one is of where the pointer then is."""
+    lab.settled("jumps-part")
+    lab["#jumps"].scroll_into_view_if_needed()
+    held: list[Route] = []
+    lab.page.route("**/jump", lambda route: route.continue_() if held else held.append(route))
+    box = lab["#jumps"].bounding_box()
+    assert box is not None
+    lab.page.mouse.move(box["x"] + 40, box["y"] + 60)
+    lab.page.mouse.down()
+    lab.until(lambda: held, "the first measurement")
+    before = len(jumps_asked(lab))
+    lab.page.mouse.move(box["x"] + 200, box["y"] + 100, steps=30)
+    lab.page.mouse.up()
+    lab.page.wait_for_timeout(100)
+    assert len(jumps_asked(lab)) == before
+    held[0].continue_()
+    lab.settled("jumps-part")
+    lab.page.unroute("**/jump")
+    starts = [one["z"][0] for one in jumps_asked(lab)[before - 1 :] if one["t"] == 1 and one["s"] == 0]
+    assert len(starts) == 4  # two of each measurement
+    assert starts[0] == starts[1] != starts[2] == starts[3]
+    size = box["width"]
+    assert starts[3] == pytest.approx([200 / size * 6.4 - 3.2, 3.2 - 100 / size * 6.4], abs=1e-6)
+    shown = lab.page.evaluate("import('/playground/compose.js').then(({ middle }) => middle())")
+    assert shown["start"] == starts[3]
+    answer = plane.client.post("/jump", json={"t": 1, "s": 0, "z": [starts[3]]}).json()
+    assert shown["direct"] == pytest.approx(answer["z"][0], abs=1e-6)
+
+
 def test_exact_flow_is_made_up(lab: Window) -> None:
     """A bundle that does not say what its data were has no exact flow, and no legend of one."""
     expect(lab["#jumps-told"]).to_contain_text("not known here")
@@ -161,6 +213,11 @@ def test_page_is_wider_than_the_screen(lab: Window) -> None:
     for width in (360, 768, 1280):
         lab.page.set_viewport_size({"width": width, "height": 900})
         assert lab.page.evaluate("document.documentElement.scrollWidth") <= width, width
+
+
+def jumps_asked(window: Window) -> list[dict[str, Any]]:
+    """The bodies of the requests that went to /jump, in order."""
+    return [json.loads(one.post_data or "") for one in window.requests if one.url.endswith("/jump")]
 
 
 def shot(window: Window, selector: str) -> str:

@@ -33,24 +33,37 @@ def grave(window: Window, part: str | None = None, **options: object) -> list[tu
     return [(one["id"], [node["html"] for node in one["nodes"]]) for one in found if one["impact"] in GRAVE]
 
 
+def clean(window: Window, part: str | None = None) -> None:
+    """Neither light nor dark does axe-core find anything grave. The window's media are light, without motion."""
+    assert grave(window, part) == [], part
+    window.page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    assert grave(window, part, runOnly=["color-contrast"]) == [], part  # nothing else is another in the dark
+    window.page.emulate_media(color_scheme="light", reduced_motion="reduce")
+
+
 def test_axe_finds_something(open_window: Open, demo: Server) -> None:
     window = open_window(demo, color_scheme="light", reduced_motion="reduce")
-
-    def clean(part: str | None) -> None:
-        assert grave(window, part) == [], part
-        window.page.emulate_media(color_scheme="dark", reduced_motion="reduce")
-        assert grave(window, part, runOnly=["color-contrast"]) == [], part  # nothing else is another in the dark
-        window.page.emulate_media(color_scheme="light", reduced_motion="reduce")
-
     window.open()
     for mode in MODES:
         visit(window, mode)
-        clean(None if mode == MODES[0] else f"#{mode}")
+        clean(window, None if mode == MODES[0] else f"#{mode}")
     for button, dialog in (("#shortcuts", "#shortcuts-dialog"), ("#key", "#key-dialog")):
         window[button].evaluate("(button) => button.click()")
         expect(window[dialog]).to_be_visible()
-        clean(dialog)
+        clean(window, dialog)
         window.page.keyboard.press("Escape")
+
+
+def test_axe_finds_something_in_the_lab(open_window: Open, plane: Server, tiny: Server) -> None:
+    window = open_window(plane, color_scheme="light", reduced_motion="reduce")
+    window.page.goto(f"{window.base}/lab")
+    expect(window["#triangle-told"]).not_to_be_empty()
+    expect(window["#densities canvas"]).to_have_count(2)
+    clean(window)
+    without = open_window(tiny, color_scheme="light", reduced_motion="reduce")
+    without.page.goto(f"{without.base}/lab")
+    expect(without["#no-models"]).to_be_visible()
+    clean(without, "#no-models")
 
 
 def test_control_axe_sees_what_is_wrong(open_window: Open, tiny: Server) -> None:
