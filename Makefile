@@ -84,14 +84,14 @@ crosscheck: $(VENV)/.dev $(VENV)/.locust ## our load tester beside wrk (apt inst
 
 .PHONY: lint
 lint: $(VENV)/.dev ## ruff (faults, format) and mypy (types)
-	@$(BIN)/ruff check --quiet $(PACKAGES) tests
-	@$(BIN)/ruff format --check --quiet $(PACKAGES) tests || { echo "longjump: not formatted; 'make format' mends it" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet $(PACKAGES) tests deploy
+	@$(BIN)/ruff format --check --quiet $(PACKAGES) tests deploy || { echo "longjump: not formatted; 'make format' mends it" >&2; exit 1; }
 	@$(BIN)/mypy
 
 .PHONY: format
 format: $(VENV)/.dev ## let ruff format the code and mend what it can
-	@$(BIN)/ruff check --quiet --fix $(PACKAGES) tests
-	@$(BIN)/ruff format --quiet $(PACKAGES) tests
+	@$(BIN)/ruff check --quiet --fix $(PACKAGES) tests deploy
+	@$(BIN)/ruff format --quiet $(PACKAGES) tests deploy
 
 .PHONY: clean
 clean: ## remove .venv and the caches; data and runs stay
