@@ -53,6 +53,8 @@ def find() -> Finding:
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
     axis.set_xticks(COUNTS, [str(count) for count in COUNTS])
+    ticks = [tick for tick in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if axis.get_ylim()[0] <= tick <= axis.get_ylim()[1]]
+    axis.set_yticks(ticks, [f"{tick:.0%}" for tick in ticks])
     axis.minorticks_off()
     axis.set_xlabel("intervals")
     axis.set_ylabel("RMS of the one-step map / std")

@@ -32,7 +32,7 @@ def find() -> Finding:
     place = np.arange(len(names))
     for shift, (method, found) in zip((-0.2, 0.2), errors.items(), strict=True):
         axis.bar(place + shift, found, 0.4, label=method)
-    axis.set_xticks(place, names)
+    axis.set_xticks(place, [name.replace(" ", "\n") for name in names])
     axis.set_ylabel("RMS of the one-step map / std")
     axis.legend(fontsize=8)
     better = sum(emd < lmd for emd, lmd in zip(errors["ayf-emd"], errors["ayf-lmd"], strict=True))
