@@ -11,6 +11,8 @@ import platform
 import sys
 from datetime import UTC, datetime
 
+import torch
+
 from tests.methods.cells import run_all
 from tests.methods.claims import claims
 from tests.methods.code import ROOT
@@ -29,6 +31,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2, help="trainings at a time, a thread each (default: 2)")
     parser.add_argument("--page-only", action="store_true", help="write the page from what there is")
     args = parser.parse_args()
+    torch.set_num_threads(1)  # more wait for each other where anything else runs
     chosen = {name: claim for name, claim in claims().items() if name in args.only}
     failed = []
     if not args.page_only:

@@ -22,7 +22,7 @@ CLAIM = (
 
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
 MEAN, STD = 0.7, 0.4
-SAMPLES = 20_000
+SAMPLES = 5_000
 ENDPOINT, ANY = ("ct", "sct", "scd"), ("meanflow", "ayf-emd", "ctm")
 ERROR = 0.01
 
