@@ -32,12 +32,14 @@ TINY = {
     "points": ["run.batch=16", "model.width=16", "model.depth=1"],
     "facets": ["run.batch=8", "model.network=dit", "model.width=16", "model.depth=1", "model.heads=2"],
 }
-BRIEF = ["run.steps=4", "run.save_every=4", "run.log_every=1", "run.score=0"]
+BRIEF = ["run.steps=4", "run.save_every=2", "run.log_every=1", "run.score=0"]
 STEPS = (1, 2, 4)
 SEED = 7
 SIDES = (8, 8)
 FIRST = "flow-matching"
 """The method of the teachers, hence trained before all others."""
+WEAK = "step-00000002"
+"""Its checkpoint half-way."""
 
 
 @dataclass
@@ -69,7 +71,7 @@ class Road:
         if recipe.objective.teacher == "required":
             words += ["--teacher", str(self.folder / "runs" / FIRST)]
         if getattr(recipe.objective, "autoguidance", None) is not None:
-            words += ["--weak-teacher", str(self.folder / "runs" / FIRST)]
+            words += ["--weak-teacher", str(self.folder / "runs" / FIRST / WEAK)]
         command("train", f"{data}/{method}", *words)
         command("export", str(run), "--out", str(self.bundle(method)))
 

@@ -114,11 +114,12 @@ def teachers(recipe: Recipe) -> Lenders:
     """A teacher of the same size for a method that needs one, and a weak one for autoguidance."""
     if recipe.objective.teacher == "none":
         return Lenders()
-    return Lenders(teacher(), teacher() if getattr(recipe.objective, "autoguidance", None) is not None else None)
+    weak = getattr(recipe.objective, "autoguidance", None) is not None
+    return Lenders(teacher("strong"), teacher("weak") if weak else None)
 
 
-def teacher() -> Lender:
-    """A network of random weights."""
+def teacher(name: str) -> Lender:
+    """A network of random weights; the name stands for their SHA-256."""
     config = CheckpointConfig(
         method=BASE,
         kind="image",
@@ -134,7 +135,7 @@ def teacher() -> Lender:
     )
     flow_map = build(NETWORK, SHAPE, LABELS, "velocity")
     shake(flow_map)
-    return Lender(flow_map.eval().requires_grad_(False), config, {})
+    return Lender(flow_map.eval().requires_grad_(False), config, {"sha256": name})
 
 
 def shake(network: nn.Module) -> None:

@@ -45,5 +45,5 @@ def random_teacher(dataset: Dataset, seed: int = 0) -> Lender:
     return Lender(
         flow_map,
         config,
-        {"method": config.method, "step": 1, "weights": "model", "sha256": "0" * 64, "data": config.data},
+        {"method": config.method, "step": 1, "weights": "model", "sha256": f"{seed:064x}", "data": config.data},
     )

@@ -43,7 +43,8 @@ def test_switch_forgets_what_both_have(name: str) -> None:
     recipe = load_recipe(name)
     other = {"dit": "unet", "unet": "dit"}[recipe.model.network]
     shared = ["model.parametrisation=edm", "model.sigma_data=0.3"]
-    for overrides in ([*shared, f"model.network={other}"], [f"model.network={other}", *shared]):
+    same = ["objective.sigma_data=0.3"] if "sigma_data" in type(recipe.objective).model_fields else []
+    for overrides in ([*same, *shared, f"model.network={other}"], [f"model.network={other}", *same, *shared]):
         model = load_recipe(name, overrides).model
         assert model.network == other
         assert model.model_fields_set == {"network", "parametrisation", "sigma_data"}

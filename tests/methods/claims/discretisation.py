@@ -47,8 +47,9 @@ def find() -> Finding:
         better += grown <= 1.1 * least
         told.append(
             f"after {steps:,} steps the one-step map is {100 * errors[0]:.1f} % off with {COUNTS[0]} intervals, "
-            f"{100 * least:.1f} % with {COUNTS[errors.index(least)]}, the best, {100 * errors[-1]:.1f} % with "
-            f"{COUNTS[-1]}, and {100 * grown:.1f} % with a grid that grows from {COUNTS[0]} to {COUNTS[-1]}"
+            f"{100 * least:.1f} % with {COUNTS[errors.index(least)]}, the best, "
+            + (f"{100 * errors[-1]:.1f} % with {COUNTS[-1]}, " if errors[-1] > least else "")
+            + f"and {100 * grown:.1f} % with a grid that grows from {COUNTS[0]} to {COUNTS[-1]}"
         )
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")

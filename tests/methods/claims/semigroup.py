@@ -43,7 +43,7 @@ def find() -> Finding:
         f"On the mixture `{PROBLEM}`, RMS of jump(z, t, s) - jump(jump(z, t, m), m, s) at random times, in units of "
         "the data's std (of maps to the end: of f at two points of one exact trajectory): "
         + ", ".join(f"{name} {100 * error:.1f} %" for error, _, name in rows)
-        + f". The rank correlation with the error of the one-step map is {rank:.2f}: a map whose jumps compose need "
-        "not be right, so this error alone chooses no method."
+        + f". The rank correlation with the error of the one-step map is {rank:.2f}; nothing forces one, since a map "
+        "that leaves every z where it is composes too."
     )
     return Finding("measured", text, figure)

@@ -55,7 +55,8 @@ def find() -> Finding:
             f"{slopes[name, 'meanflow']:.3f}"
         )
     axes[0].set_ylabel("sample")
-    wrong = abs(slopes["Gaussian", "regressed on x1 - x0"]) < 0.05 and abs(slopes["Gaussian", "meanflow"] - 0.4) < 0.05
+    # Nearer to the mean alone than to the flow's, which a network of the same size learns from another target.
+    wrong = abs(slopes["Gaussian", "regressed on x1 - x0"]) < 0.2 and abs(slopes["Gaussian", "meanflow"] - 0.4) < 0.02
     text = f"{'; '.join(told)} (exact on the Gaussian: 0.4; the mean alone: 0)."
     return Finding("shown false" if wrong else "not shown", text, figure)
 

@@ -71,11 +71,10 @@ def test_some_phase_leaves_it_without_gradient(pairs, ask, learned: bool) -> Non
 def test_other_standard_deviation_is_accepted(points, tiny) -> None:
     """One that the network does not count on."""
     dataset = open_dataset(points)
-    recipe = tiny("points/sct", "objective.sigma_data=0.4")
     with pytest.raises(
         ValueError, match=r"objective.sigma_data is 0.4 and model.sigma_data 0.5; .* give both the same"
     ):
-        Training(recipe, dataset, Processes("cpu"))
+        tiny("points/sct", "objective.sigma_data=0.4")
     for more in (["model.sigma_data=0.4"], ["model.parametrisation=raw"]):
         Training(tiny("points/sct", "objective.sigma_data=0.4", *more), dataset, Processes("cpu"))
 
