@@ -21,8 +21,8 @@ from server.schedule.costs import Costs
 class Observer(Protocol):
     """Who counts what happens to workers."""
 
-    def ticked(self, rows: int, seconds: float, padding: int) -> None:
-        """A worker ran a tick of `rows` rows, and `padding` more for nobody."""
+    def ticked(self, model: str, rows: int, seconds: float, padding: int) -> None:
+        """A worker of a bundle ran a tick of `rows` rows, and `padding` more for nobody."""
 
     def restarted(self, model: str) -> None:
         """A worker of a bundle died and is being replaced."""
@@ -55,9 +55,9 @@ class Line:
 
     def __init__(self, children: Sequence[Child], folder: Path, setup: Setup) -> None:
         """`children` are its workers, already started."""
-        self._setup, observer = setup, setup.observer
+        self._setup = setup
         self.queue: Queue = MemoryQueue(setup.bounds)
-        self.dispatch = Dispatch(self.queue, Costs(setup.max_rows), observer.ticked, observer.cancelled)
+        self.dispatch = Dispatch(self.queue, Costs(setup.max_rows), self._ticked, setup.observer.cancelled)
         self.model: Model | None = None
         """What is served; None until the first worker is warm."""
         self.ready = asyncio.Event()
@@ -144,6 +144,10 @@ class Line:
                 f"{model.name} has the fingerprint {model.fingerprint}, it had {self.model.fingerprint}: the bundle or "
                 "its runtime was changed while it was served; start the server again to serve the new one"
             )
+
+    def _ticked(self, rows: int, seconds: float, padding: int) -> None:
+        if self.model is not None:
+            self._setup.observer.ticked(self.model.name, rows, seconds, padding)
 
     def _restarted(self) -> None:
         if self.model is not None:

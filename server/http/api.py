@@ -18,7 +18,7 @@ from server.http import problem
 from server.http.cache import ResponseCache
 from server.http.desk import Desk
 from server.http.dialects import written
-from server.http.docs import add_docs, version
+from server.http.docs import add_docs
 from server.http.endpoint import Endpoint, Handle
 from server.http.front import Application, shortcut
 from server.http.generate import Generate
@@ -32,6 +32,7 @@ from server.http.uploads import Uploads
 from server.http.variations import Variations
 from server.observe.metrics import CONTENT_TYPE, Metrics
 from server.playground.pages import pages
+from server.version import version
 
 
 def build_app(

@@ -20,6 +20,9 @@ class ResponseCache:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.bytes = 0
+        self.evictions = 0
+        """Answers forgotten for want of room, since the start."""
+        self.evicted_bytes = 0
         self._kept: OrderedDict[Hashable, Result] = OrderedDict()
 
     def __len__(self) -> int:
@@ -45,6 +48,8 @@ class ResponseCache:
         while self.bytes > self.max_bytes:
             _, forgotten = self._kept.popitem(last=False)
             self.bytes -= _size(forgotten)
+            self.evictions += 1
+            self.evicted_bytes += _size(forgotten)
 
 
 def _size(result: Result) -> int:

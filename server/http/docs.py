@@ -7,7 +7,6 @@ internet.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from server.http.openai_docs import generations
 from server.http.operations import PROBLEM, Served, fields_of, json_body, parameters, responses
 from server.http.problem import Problem
 from server.http.variations import variations
+from server.version import version
 
 if TYPE_CHECKING:
     from server.backend.lines import Lines
@@ -67,14 +67,6 @@ def add_docs(api: FastAPI, lines: Lines, max_images: int) -> None:
         if file not in _FILES:
             raise Problem(404, "not-found", "There is nothing here", f"the documentation has no file {file[:100]!r}")
         return FileResponse(_static_folder() / file, media_type=_FILES[file])
-
-
-def version() -> str:
-    """The version of longjump that is installed."""
-    try:
-        return importlib.metadata.version("longjump")
-    except importlib.metadata.PackageNotFoundError:
-        return "0 (not installed)"
 
 
 @functools.cache

@@ -74,9 +74,10 @@ class Exchange:
         wishes = self.headers.get(b"cache-control")
         caching = _directives(wishes.decode("latin-1")) if wishes else ()
         deadline_ms = fields.get("deadline_ms")
+        self.account.priority = fields.get("priority", "interactive")
         return Visit(
             client=self.caller.client,
-            priority=fields.get("priority", "interactive"),
+            priority=self.account.priority,
             arrival=self.arrival,
             deadline=None if deadline_ms is None else deadline_ms / 1000,
             no_store="no-store" in caching,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from server.jobs import Stages
+from server.jobs import Priority, Stages
 
 Source = Literal["run", "cache", "joined"]
 """Where an answer came from: its own work, the cache, or the work of an identical request in flight."""
@@ -36,6 +36,8 @@ class Account:
     """Whether the reply has a Server-Timing header of its own."""
     first_image: float | None = None
     """Seconds from arrival to the first image that was ready to be sent."""
+    priority: Priority | None = None
+    """The class that it asked for, or was given."""
 
 
 class Caller(NamedTuple):

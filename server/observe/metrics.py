@@ -3,8 +3,8 @@
 Events are methods here, named for what happened; who sees it happen calls them, in the API process's event loop. What
 can be read at any time (backlog, workers, costs) is read when somebody looks: `server.observe.gauges`.
 
-Every label takes few values: endpoints, step counts that a served model has, codes, names of served bundles and the
-words in this file. Nothing that a client made up becomes a label.
+Every label takes few values: endpoints, step counts that a served model has, classes, codes, names of served bundles
+and the words in this file. Nothing that a client made up becomes a label.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from prometheus_client import CollectorRegistry, generate_latest
 
 from server.jobs import CancelStage
-from server.observe.gauges import CacheGauges, LineGauges
+from server.observe.gauges import BuildInfo, CacheGauges, LineGauges
 from server.observe.series import Count, Family, Spread
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2,
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 
 UNSETTLED = "none"
-"""The `steps` of requests that were answered before theirs were settled."""
+"""The `steps` or `priority` of requests that were answered before theirs were settled."""
 
 OK = 200
 
@@ -42,19 +42,27 @@ Outcome = Literal["hit", "joined", "miss", "bypass"]
 _OUTCOMES: tuple[Outcome, ...] = ("hit", "joined", "miss", "bypass")
 _CANCEL_STAGES: tuple[CancelStage, ...] = get_args(CancelStage)
 
+REASONS = ("too-late", "queue-full", "deadline-passed", "not-ready", "rate-limit", "no-key", "not-an-admin")
+"""Kinds of the problems that a request may be refused with (`server.http.problem`, `auth` and `gate`)."""
+
 
 class Metrics:
     """All series of one server. It is the `Observer` of `server.http.desk`, and more."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.registry.register(BuildInfo())
+        self._lines: Lines | None = None
         counter, histogram = self._counter, self._histogram
-        self._requests = counter("requests_total", "Requests for pictures answered.", "endpoint", "steps", "code")
+        self._requests = counter(
+            "requests_total", "Requests for pictures answered.", "endpoint", "priority", "steps", "code"
+        )
         self._request_seconds = histogram(
             "request_seconds",
             "From a request's header to its last byte handed over, of those that got their picture, by source.",
             SECONDS,
             "endpoint",
+            "priority",
             "steps",
             "source",
         )
@@ -67,12 +75,12 @@ class Metrics:
         self._stage_seconds = histogram(
             "stage_seconds", "Time of a request in queue, network, decode and encode.", SECONDS, "stage", "steps"
         )
-        self._tick_rows = histogram("tick_rows", "Rows of requests that shared one network evaluation.", ROWS).child()
+        self._tick_rows = histogram("tick_rows", "Rows of requests that shared one network evaluation.", ROWS, "model")
         self._tick_seconds = histogram(
-            "tick_seconds", "One tick: noise, network evaluation, sampler step.", SECONDS
-        ).child()
-        self._padding = counter("tick_padding_rows_total", "Rows evaluated only to fill up a batch.").child()
-        self._row_steps = counter("row_steps_total", "Network evaluations of one row that were run.").child()
+            "tick_seconds", "One tick: noise, network evaluation, sampler step.", SECONDS, "model"
+        )
+        self._padding = counter("tick_padding_rows_total", "Rows evaluated only to fill up a batch.", "model")
+        self._row_steps = counter("row_steps_total", "Network evaluations of one row that were run.", "model")
         self._refused = counter("rejected_total", "Requests refused, by reason.", "reason")
         self._cancelled = counter("cancelled_total", "Work dropped because its client left; where it was.", "stage")
         missed = counter(
@@ -91,30 +99,35 @@ class Metrics:
             self._looked_up.child(outcome)
         for stage in _CANCEL_STAGES:
             self._cancelled.child(stage)
+        for reason in REASONS:
+            self._refused.child(reason)
         self._late, self._expired = missed.child("late"), missed.child("expired")
 
     def watch(self, lines: Lines) -> None:
         """Show what `lines` are like whenever somebody looks: backlog, workers, engines and their costs."""
+        self._lines = lines
         self.registry.register(LineGauges(lines))
 
     def watch_cache(self, cache: Sized) -> None:
         """Show the size of the response cache whenever somebody looks."""
         self.registry.register(CacheGauges(cache))
 
-    def ticked(self, rows: int, seconds: float, padding: int = 0) -> None:
-        """A worker ran a tick of `rows` rows of requests and `padding` rows of nobody, in `seconds`."""
-        self._tick_rows.observe(rows)
-        self._tick_seconds.observe(seconds)
-        self._row_steps.inc(rows)
+    def ticked(self, model: str, rows: int, seconds: float, padding: int = 0) -> None:
+        """A worker of a bundle ran a tick of `rows` rows of requests and `padding` rows of nobody, in `seconds`."""
+        self._tick_rows.child(model).observe(rows)
+        self._tick_seconds.child(model).observe(seconds)
+        self._row_steps.child(model).inc(rows)
         if padding:
-            self._padding.inc(padding)
+            self._padding.child(model).inc(padding)
 
     def answered(self, account: Account, seconds: float) -> None:
         """A request for pictures was answered, however, `seconds` after it arrived."""
         steps = UNSETTLED if account.steps is None else str(account.steps)
-        self._requests.child(account.endpoint, steps, str(account.status)).inc()
+        priority = account.priority or UNSETTLED
+        self._requests.child(account.endpoint, priority, steps, str(account.status)).inc()
         if account.status == OK:
-            self._request_seconds.child(account.endpoint, steps, account.source or "run").observe(seconds)
+            times = self._request_seconds.child(account.endpoint, priority, steps, account.source or "run")
+            times.observe(seconds)
             if account.deadline is not None and seconds > account.deadline:
                 self._late.inc()
             if account.first_image is not None:
@@ -149,7 +162,18 @@ class Metrics:
 
     def text(self) -> bytes:
         """The page, in Prometheus's text format."""
+        self._begin_models()
         return generate_latest(self.registry)
+
+    def _begin_models(self) -> None:
+        """Show 0 of what has not happened yet to a model."""
+        for line in self._lines.lines if self._lines is not None else ():
+            if line.model is None:
+                continue
+            for family in (self._tick_rows, self._tick_seconds, self._padding, self._row_steps, self._restarts):
+                family.child(line.model.name)
+            for steps in line.model.manifest.steps:
+                self._reduced.child(str(steps))
 
     def _counter(self, name: str, text: str, *labels: str) -> Family[Count]:
         family = Family(f"longjump_{name}", text, labels, Count)

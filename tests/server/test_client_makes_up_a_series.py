@@ -41,4 +41,5 @@ def test_control_a_step_count_of_the_model_adds_its_own(start: Start, images: Pa
     ask(server, "first")
     before = series(server)
     server.client.post("/generate?steps=4&seed=1")
-    assert 'longjump_requests_total{code="200",endpoint="generate",steps="4"}' in series(server) - before
+    added = series(server) - before
+    assert 'longjump_requests_total{code="200",endpoint="generate",priority="interactive",steps="4"}' in added

@@ -135,9 +135,20 @@ def test_metrics_have_their_names(server: Server) -> None:
         "longjump_engine_info": "gauge",
         "longjump_tick_cost_seconds": "gauge",
         "longjump_tick_limit_rows": "gauge",
+        "longjump_build_info": "gauge",
+        "longjump_cache_evictions_total": "counter",
+        "longjump_cache_evicted_bytes_total": "counter",
+        "longjump_queue_limit_requests": "gauge",
+        "longjump_queue_limit_row_steps": "gauge",
+        "longjump_queue_limit_bytes": "gauge",
+        "longjump_default_deadline_seconds": "gauge",
     }
-    assert re.search(r'^longjump_requests_total\{code="200",endpoint="generate",steps="2"\} [1-9]', text, re.MULTILINE)
-    assert re.search(r'^longjump_requests_total\{code="422",endpoint="generate",steps="none"\} [1-9]', text, re.M)
+    assert re.search(
+        r'^longjump_requests_total\{code="200",endpoint="generate",priority="interactive",steps="2"\} [1-9]', text, re.M
+    )
+    assert re.search(
+        r'^longjump_requests_total\{code="422",endpoint="generate",priority="none",steps="none"\} [1-9]', text, re.M
+    )
     stages = set(re.findall(r'longjump_stage_seconds.*stage="(\w+)"', text))
     assert stages == {"queue", "network", "decode", "encode"}
     assert 'longjump_stage_seconds_bucket{le="0.001",stage="network",steps="2"}' in text

@@ -20,4 +20,5 @@ def test_full_queue_refuses(start: Start, images: Path) -> None:
     server.open_gate()
     assert {answer.result().status_code for answer in accepted} == {200}
     assert server.client.post("/generate?seed=99").status_code == 200
-    assert server.metric('longjump_requests_total{code="429",endpoint="generate",steps="1"}') == 1
+    refused = 'longjump_requests_total{code="429",endpoint="generate",priority="interactive",steps="1"}'
+    assert server.metric(refused) == 1

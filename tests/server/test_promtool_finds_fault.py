@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,8 @@ from prometheus_client import Counter
 
 from server.jobs import Stages
 from server.observe.account import Account
-from server.observe.metrics import Metrics
+from server.observe.metrics import REASONS, Metrics
+from server.version import version
 
 PROMTOOL = shutil.which("promtool")
 
@@ -20,7 +22,7 @@ class FakeLine:
     """What the gauges read of a line."""
 
     def __init__(self, name: str, measured: bool) -> None:
-        self.model = SimpleNamespace(name=name, fingerprint="abc", manifest=SimpleNamespace(kind="image"))
+        self.model = SimpleNamespace(name=name, fingerprint="abc", manifest=SimpleNamespace(kind="image", steps=(1, 2)))
         self.supervisors = (None, None)
         self._measured = measured
 
@@ -36,7 +38,11 @@ class FakeLine:
             "running": 2,
             "row_steps": classes,
             "bytes": 7,
+            "bounds": {"requests": 1024, "row_steps": 65_536, "bytes": 2**28},
         }
+
+    def default_deadline(self, priority: str) -> float:
+        return {"interactive": 1.0, "batch": 60.0}[priority]
 
 
 def lively() -> Metrics:
@@ -45,13 +51,13 @@ def lively() -> Metrics:
     starting = SimpleNamespace(model=None)
     metrics.watch(SimpleNamespace(lines=[FakeLine("one", True), FakeLine("two", False), starting], up=False))  # type: ignore[arg-type]
     metrics.watch_cache(SimpleCache())
-    metrics.ticked(3, 0.004)
-    metrics.ticked(3, 0.004, padding=1)
+    metrics.ticked("one", 3, 0.004)
+    metrics.ticked("one", 3, 0.004, padding=1)
     stages = Stages(0.001, 0.004, 0.0001, 0.0005)
-    done = Account("generate", 200, None, "one", 4, "run", stages, deadline=1.0, first_image=0.002)
+    done = Account("generate", 200, None, "one", 4, "run", stages, 1.0, first_image=0.002, priority="batch")
     metrics.answered(done, 0.006)
     metrics.answered(done, 1.5)
-    metrics.answered(Account("images", 504, "deadline-passed", "one", 1), 1.0)
+    metrics.answered(Account("images", 504, "deadline-passed", "one", 1, priority="interactive"), 1.0)
     metrics.answered(Account("generate", 422, "invalid-request"), 0.001)
     metrics.looked_up("hit", 1000)
     metrics.looked_up("miss", 0)
@@ -64,6 +70,7 @@ def lively() -> Metrics:
 
 class SimpleCache:
     bytes, max_bytes = 10, 100
+    evictions, evicted_bytes = 3, 3000
 
     def __len__(self) -> int:
         return 1
@@ -96,16 +103,16 @@ def test_control_a_name_without_unit_is_found() -> None:
 def test_every_event_moves_its_series() -> None:
     before, after = values(Metrics()), values(lively())
     expected = {
-        'longjump_requests_total{code="200",endpoint="generate",steps="4"}': 2,
-        'longjump_requests_total{code="504",endpoint="images",steps="1"}': 1,
-        'longjump_requests_total{code="422",endpoint="generate",steps="none"}': 1,
-        'longjump_request_seconds_count{endpoint="generate",source="run",steps="4"}': 2,
+        'longjump_requests_total{code="200",endpoint="generate",priority="batch",steps="4"}': 2,
+        'longjump_requests_total{code="504",endpoint="images",priority="interactive",steps="1"}': 1,
+        'longjump_requests_total{code="422",endpoint="generate",priority="none",steps="none"}': 1,
+        'longjump_request_seconds_count{endpoint="generate",priority="batch",source="run",steps="4"}': 2,
         'longjump_first_image_seconds_bucket{le="0.002",steps="4"}': 2,
         'longjump_stage_seconds_bucket{le="0.003",stage="network",steps="4"}': 0,
         'longjump_stage_seconds_bucket{le="0.005",stage="network",steps="4"}': 2,
-        "longjump_tick_rows_sum": 6,
-        "longjump_tick_padding_rows_total": 1,
-        "longjump_row_steps_total": 6,
+        'longjump_tick_rows_sum{model="one"}': 6,
+        'longjump_tick_padding_rows_total{model="one"}': 1,
+        'longjump_row_steps_total{model="one"}': 6,
         'longjump_rejected_total{reason="too-late"}': 1,
         'longjump_cancelled_total{stage="waiting"}': 1,
         'longjump_deadline_missed_total{outcome="late"}': 1,
@@ -115,16 +122,45 @@ def test_every_event_moves_its_series() -> None:
         'longjump_cache_requests_total{outcome="miss"}': 1,
         "longjump_cache_hit_bytes_total": 1000,
         "longjump_cache_bytes": 10,
+        "longjump_cache_evictions_total": 3,
+        "longjump_cache_evicted_bytes_total": 3000,
         'longjump_worker_restarts_total{model="one"}': 1,
         'longjump_backlog_row_steps{model="one",priority="batch"}': 5,
         'longjump_workers_up{model="two"}': 1,
         'longjump_workers{model="two"}': 2,
         'longjump_tick_cost_seconds{model="one",rows="2"}': 0.006,
+        'longjump_queue_limit_requests{model="one"}': 1024,
+        'longjump_queue_limit_row_steps{model="two"}': 65_536,
+        'longjump_queue_limit_bytes{model="one"}': 2**28,
+        'longjump_default_deadline_seconds{model="two",priority="batch"}': 60,
     }
     assert {series: after.get(series) for series in expected} == expected
     assert not any(before.get(series) for series in expected)
     assert 'longjump_tick_cost_seconds{model="two",rows="2"}' not in after  # a guess is not told as a measurement
     assert 'longjump_request_seconds_count{endpoint="images",source="run",steps="1"}' not in after
+
+
+def test_a_rate_is_known_from_the_first_event() -> None:
+    """What may happen is at 0 before it has, of a server and of each of its models."""
+    metrics = Metrics()
+    metrics.watch(SimpleNamespace(lines=[FakeLine("one", True)], up=True))  # type: ignore[arg-type]
+    zero = {
+        *(f'longjump_rejected_total{{reason="{reason}"}}' for reason in REASONS),
+        'longjump_cancelled_total{stage="encoding"}',
+        'longjump_deadline_missed_total{outcome="expired"}',
+        'longjump_steps_reduced_total{steps="2"}',
+        'longjump_worker_restarts_total{model="one"}',
+        'longjump_row_steps_total{model="one"}',
+        'longjump_tick_seconds_count{model="one"}',
+    }
+    found = values(metrics)
+    assert {name: found.get(name) for name in zero} == dict.fromkeys(zero, 0)
+
+
+def test_versions_are_told() -> None:
+    build = [name for name in values(Metrics()) if name.startswith("longjump_build_info")]
+    python = ".".join(map(str, sys.version_info[:3]))
+    assert build == [f'longjump_build_info{{python="{python}",version="{version()}"}}']
 
 
 def values(metrics: Metrics) -> dict[str, float]:
