@@ -84,7 +84,9 @@ def run(args: argparse.Namespace) -> int:
         print(recipe_list())
         return 0
     _check_required(args)
-    return _first_reports(lambda: _run(args))
+    code = _first_reports(lambda: _run(args))
+    _leave_others(code)
+    return code
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -205,6 +207,21 @@ def _first_reports(run: Callable[[], int]) -> int:
         if not torch.distributed.is_initialized():
             time.sleep(SPEAKS)
         raise ValueError(f"process {_rank()}: {error}") from error
+
+
+def _leave_others(code: int) -> None:
+    """Of several processes whose work is done: end this one, past Python's own shutdown.
+
+    There a thread of gloo that still holds a tensor can ask for an interpreter which is gone already. Then the process
+    dies by SIGABRT after all was saved, rarely, and torchrun calls the training failed.
+    """
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _count(text: str) -> int:
