@@ -3,7 +3,7 @@
 #
 # The second stage holds Python, /opt/longjump (no torch, no pip, no compiler) and the demo in it. It runs as a user of its
 # own and writes only under /var/cache/longjump (measured costs; without it they are measured again at each start, half a
-# second). Its bill of materials is /opt/longjump/sbom.json. deploy/clean_root.sh does the same steps without an engine.
+# second). Its bill of materials is /opt/longjump/sbom.json. deploy/clean_root.py does the same steps without an engine.
 ARG PYTHON=3.11-slim-bookworm
 
 FROM python:${PYTHON} AS build

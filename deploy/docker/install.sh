@@ -3,7 +3,7 @@
 #   SOURCE  the repository
 #   TARGET  becomes an environment with longjump, what serving needs and nothing else (no torch, no pip), and sbom.json
 #   WORK    for the tools and the wheel; not needed afterwards
-# Versions are those of constraints.txt, the tools' too. EXTRAS are longjump's (default: cpu,otel), PYTHON the interpreter.
+# Versions are those of constraints.txt, the tools' too. EXTRAS are longjump's (default: cpu,otel,redis), PYTHON the interpreter.
 set -eu
 if [ $# -ne 3 ]; then
     echo "usage: install.sh SOURCE TARGET WORK" >&2
@@ -19,5 +19,5 @@ export PIP_CONSTRAINT="$source/constraints.txt" PIP_DISABLE_PIP_VERSION_CHECK=1 
 set -- "$work"/dist/longjump-*.whl
 
 "$python" -m venv --without-pip "$target"
-"$work/tools/bin/python" -m pip --python "$target/bin/python" install --quiet "$1[${EXTRAS:-cpu,otel}]"
+"$work/tools/bin/python" -m pip --python "$target/bin/python" install --quiet "$1[${EXTRAS:-cpu,otel,redis}]"
 "$work/tools/bin/cyclonedx-py" environment --output-reproducible --output-file "$target/sbom.json" "$target/bin/python"
