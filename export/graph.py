@@ -35,22 +35,28 @@ def build_jump(flow_map: FlowMap, z_shape: Sequence[int], labels: int, guidance:
     z_s. A map of span `velocity` evaluates u at (t, t): that is in FlowMap.jump. Stripped of what the exporter
     writes about itself.
     """
-    # Two rows: torch.export would take a batch of one for a constant.
-    example = [torch.zeros(2, *z_shape), torch.ones(2), torch.zeros(2), torch.full((2,), labels)]
-    names = ["z", "t", "s", "label"]
+    inputs = {"z": torch.zeros(2, *z_shape), "t": torch.ones(2), "s": torch.zeros(2), "label": torch.full((2,), labels)}
     if guidance:
-        example.append(torch.ones(2))
-        names.append("guidance")
+        inputs["guidance"] = torch.ones(2)
+    return serialise(_Jump(flow_map), inputs, "z_s")
+
+
+def serialise(module: nn.Module, inputs: dict[str, Tensor], output: str) -> bytes:
+    """A module as a serialised ONNX model, its weights inside, with a dynamic batch.
+
+    `inputs` are examples of two rows each, in the order of its arguments: torch.export would take a batch of one for a
+    constant.
+    """
     batch = torch.export.Dim("batch", min=1)
     with _quiet():
         program: Any = torch.onnx.export(
-            _Jump(flow_map).eval(),
-            tuple(example),
+            module.eval(),
+            tuple(inputs.values()),
             dynamo=True,
             opset_version=OPSET,
-            input_names=names,
-            output_names=["z_s"],
-            dynamic_shapes=tuple({0: batch} for _ in names),
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_shapes=tuple({0: batch} for _ in inputs),
             external_data=False,
             verbose=False,
         )
