@@ -14,9 +14,12 @@ import argparse
 import json
 import os
 import secrets
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
+
+from export.runtime.flags import add_engine_arguments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="images: png, jpeg, webp, npy; points: npy, json (default: the ending of FILE)",
     )
     parser.add_argument("--threads", type=int, help="threads of one network evaluation (default: one for each core)")
+    add_engine_arguments(parser)
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the file to write")
 
 
@@ -73,11 +77,13 @@ def run(args: argparse.Namespace) -> int:
     from export.runtime.engines import open_engine
 
     check_target(args.out)
-    bundle = open_bundle(args.bundle)
+    bundle = open_bundle(args.bundle, engines=False)
     manifest = bundle.manifest
     format = choose_format(manifest, args.format, args.out)
     request = resolve(manifest, args.label, args.seed, args.steps, args.guidance, args.n)
-    engine = open_engine(bundle, args.threads)
+    engine = open_engine(bundle, args.threads, args.engine, args.precision)
+    if engine.choice.warning:
+        print(f"longjump generate: warning: {engine.choice.warning}", file=sys.stderr)
     data = render(engine, request, format, draw(engine, request))
     temporary = args.out.with_name(f".{args.out.name}.{os.getpid()}.tmp")
     try:

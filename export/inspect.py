@@ -55,10 +55,7 @@ def describe(manifest: Manifest) -> str:
     for entry in manifest.engines:
         low, high = entry.batch
         batch = f"batch {low} and more" if high is None else f"batch {low} to {high}"
-        where = f" on {entry.executed_on}" if entry.executed_on else ""
-        rows.append(
-            ("engine", f"{entry.backend}, {entry.precision}, target {entry.target}, {batch}: {entry.state}{where}")
-        )
+        rows.append(("engine", f"{entry.backend}, {entry.precision}, target {entry.target}, {batch}: {entry.standing}"))
         rows.append(("", f"{entry.file}, builder: {entry.builder}"))
     for precision, same in manifest.batch_invariant.items():
         rows.append(

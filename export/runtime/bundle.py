@@ -35,8 +35,11 @@ class Bundle:
         return _verified(self.path, file, self.manifest)
 
 
-def open_bundle(path: str | os.PathLike[str]) -> Bundle:
+def open_bundle(path: str | os.PathLike[str], engines: bool = True) -> Bundle:
     """Open the bundle in the folder `path`.
+
+    Without `engines` compiled engines are compared with the manifest only when they are read: a machine that cannot
+    run one need not read it, and a damaged one need not stop what the graphs can do.
 
     Raises ValueError or OSError, naming the file and what to do, if the manifest or any declared file is
     missing, altered, or not a regular file inside the folder; for a runnable file that is not declared; for
@@ -56,7 +59,10 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     for entry in sorted(folder.iterdir()):
         if entry.suffix in RUNNABLE and entry.name not in manifest.files:
             raise ValueError(f"{entry} is not listed in the manifest; remove it, or export the bundle again")
+    compiled = {entry.file for entry in manifest.engines if entry.backend != "onnxruntime"}
     for file in manifest.files:
+        if not engines and file in compiled:
+            continue
         data = _verified(folder, file, manifest)
         if file.endswith(".onnx"):
             refuse_external_data(data, str(folder / file))

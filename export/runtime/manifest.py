@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from export.runtime.grids import Grid, Span, Step, check_grid
 
-FORMAT = 1
-"""The newest bundle format this code reads and the one it writes."""
+FORMAT = 2
+"""The newest bundle format this code reads and the one it writes; 2 added `accuracy` and what may be left out since."""
 
 MANIFEST_FILE = "manifest.json"
 
@@ -56,13 +56,60 @@ class EngineEntry(_Strict):
     """One runnable form of the jump: which file, for which backend, and what is known about it."""
 
     backend: str
+    """onnxruntime, tensorrt or tensorrt-rtx."""
     file: str
     precision: str
     target: str
+    """`any`, or the GPUs that it was compiled for, such as sm80,sm89."""
     batch: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)] | None] = (1, None)
     builder: str
+    """Who made the file: of a compiled engine exactly the library and version that alone may load it."""
+    graph: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of the ONNX file that an engine was compiled from."""
+    profiles: list[tuple[int, int, int]] = []
+    """A compiled engine's ranges of batches, each (least, best, most)."""
     state: Literal["built", "read back", "executed"]
+    checked: str | None = None
+    """What was checked of an engine that was not executed."""
     executed_on: str | None = None
+
+    @property
+    def standing(self) -> str:
+        """What is known about it, in words: built, read back, executed on what, or never executed."""
+        if self.state == "executed":
+            return f"executed on {self.executed_on or 'an unnamed machine'}"
+        return f"{self.state}{f' ({self.checked})' if self.checked else ''}, never executed"
+
+
+class JumpError(_Strict):
+    """How far a precision's jumps are from fp32's of the same inputs, in units of z."""
+
+    rows: Annotated[int, Field(ge=1)]
+    max: float
+    rms: float
+
+
+class SampleError(_Strict):
+    """How far a precision's samples are from fp32's: images in levels of 255, points in units of z."""
+
+    max: float
+    rms: float
+    differing: float | None
+    """The share of an image's bytes that differ; None for points."""
+
+
+class Accuracy(_Strict):
+    """What a precision was found to cost when it was made, on samples along the bundle's grids."""
+
+    samples: Annotated[int, Field(ge=1)]
+    """Of each step count."""
+    jump: JumpError
+    ends: dict[str, SampleError]
+    """For each step count, as text."""
+    emulated: bool
+    """Whether the arithmetic was imitated on a machine that has none of this precision."""
+    forced: bool
+    """Whether it is beyond its bound, and in the bundle because a person wanted it there."""
 
 
 class Manifest(_Strict):
@@ -91,6 +138,8 @@ class Manifest(_Strict):
     engines: Annotated[list[EngineEntry], Field(min_length=1)]
     batch_invariant: dict[str, bool]
     """For each precision: the builder found a sample's bits equal in every batch of 1 to 16."""
+    accuracy: dict[str, Accuracy] = {}
+    """For each precision but fp32, as far as measured: its error against fp32."""
     quality: dict[str, Any] = {}
     """What an evaluator measured for each step count, with its settings; empty: not measured."""
     method: str
@@ -190,6 +239,8 @@ class Manifest(_Strict):
                 raise ValueError(f"the grid for {steps} steps: {error}") from None
         if "fp32" not in self.precisions or set(self.batch_invariant) != set(self.precisions):
             raise ValueError("precisions must contain fp32, and batch_invariant must name exactly the precisions")
+        if not set(self.accuracy) <= set(self.precisions) - {"fp32"}:
+            raise ValueError("accuracy must be of precisions of the bundle other than fp32")
         needed = {jump_file(precision) for precision in self.precisions} | {entry.file for entry in self.engines}
         if self.kind == "image":
             needed.add(decode_file("fp32"))

@@ -77,6 +77,11 @@ class Line:
         """Whether a warm worker is there now."""
         return self.dispatch.workers > 0
 
+    @property
+    def workers_wanted(self) -> int:
+        """Workers that there should be."""
+        return len(self.supervisors)
+
     def admit(self, wanted: Wanted, now: float) -> Admitted | Refused:
         """Whether a request is let in, by what is admitted already and what ticks cost; `now` of time.monotonic()."""
         dispatch, deadline = self.dispatch, self.default_deadline(wanted.priority)
@@ -137,6 +142,8 @@ class Line:
         model = read_hello(hello)
         if self.model is None:
             self.model = model
+            if hello["warning"]:
+                self._setup.say(f"warning: {model.name}: {hello['warning']}")
             with contextlib.suppress(ValueError):  # then ticks will tell
                 self.dispatch.costs = Costs.from_dict(hello["costs"], self._setup.max_rows)
         elif model.fingerprint != self.model.fingerprint:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from export.runtime.flags import CPU
 from export.runtime.manifest import Manifest
 
 
@@ -20,6 +21,8 @@ class Model:
     """Threads of one network evaluation."""
     startup: dict[str, float]
     """Seconds of the worker's start, by part: process, imports, bundle, engine, warm."""
+    engine: dict[str, Any]
+    """Which of the bundle's engines runs, and why: `Choice.describe`."""
 
     @property
     def name(self) -> str:
@@ -33,8 +36,11 @@ class Model:
 
     @property
     def deterministic(self) -> bool:
-        """Whether a row's bits are the same in every batch, as the builder measured for the precision served."""
-        return self.manifest.batch_invariant["fp32"]
+        """Whether a row's bits are the same in every batch, as the builder measured for the precision served.
+
+        It measures on ONNX Runtime's CPU kernels; of another engine nothing is known.
+        """
+        return self.engine["name"] == CPU and self.manifest.batch_invariant[self.engine["precision"]]
 
     @property
     def formats(self) -> tuple[str, ...]:
@@ -77,7 +83,8 @@ class Model:
             "formats": self.formats,
             "method": manifest.method,
             "span": manifest.span,
-            "precision": "fp32",
+            "precision": self.engine["precision"],
+            "engine": self.engine,
             "batch_invariant": self.deterministic,
             "quality": manifest.quality,
             "licence": manifest.licence,
@@ -89,4 +96,5 @@ class Model:
 
 def read_hello(hello: dict[str, Any]) -> Model:
     """The model that a worker says it serves."""
-    return Model(Manifest.model_validate(hello["manifest"]), hello["fingerprint"], hello["threads"], hello["startup"])
+    manifest = Manifest.model_validate(hello["manifest"])
+    return Model(manifest, hello["fingerprint"], hello["threads"], hello["startup"], hello["engine"])

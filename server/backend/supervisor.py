@@ -117,11 +117,21 @@ WORKER = (sys.executable, "-P", "-m", "server.worker.process")
 
 
 def worker_command(
-    worker: Sequence[str], bundle: Path, threads: int, max_rows: int, cost_cache: Path | None = None
+    worker: Sequence[str],
+    bundle: Path,
+    threads: int,
+    max_rows: int,
+    cost_cache: Path | None = None,
+    engine: str | None = None,
+    precision: str | None = None,
 ) -> list[str]:
-    """The whole command of a worker process, but for its socket. `cost_cache` None: the user's cache folder."""
-    cache = [] if cost_cache is None else ["--cost-cache", str(cost_cache)]
-    return [*worker, "--bundle", str(bundle), "--threads", str(threads), "--max-rows", str(max_rows), *cache]
+    """The whole command of a worker process, but for its socket.
+
+    `cost_cache` None: the user's cache folder; `engine` and `precision` None: the best that runs.
+    """
+    chosen = {"--cost-cache": cost_cache, "--engine": engine, "--precision": precision}
+    options = [text for flag, value in chosen.items() if value is not None for text in (flag, str(value))]
+    return [*worker, "--bundle", str(bundle), "--threads", str(threads), "--max-rows", str(max_rows), *options]
 
 
 def bundle_name(folder: Path) -> str | None:

@@ -31,7 +31,10 @@ class SleepingEngine:
     """An Engine whose jump sleeps, and shrinks z so that a picture comes out."""
 
     def __init__(self, bundle: Bundle, threads: int | None) -> None:
+        from export.runtime.engines.choice import Choice
+
         self.manifest = bundle.manifest
+        self.choice = Choice("sleeping", bundle.manifest.engines[0], "it only sleeps")
         self.fingerprint = f"sleeping-{1e6 * ALPHA:.0f}-{1e6 * BETA:.0f}"
 
     def warm(self) -> None:
@@ -49,6 +52,10 @@ class SleepingEngine:
         time.sleep(ALPHA + BETA * len(z))
         moved: NDArray[np.float32] = z * (1 - 0.5 * (t - s)).reshape((-1,) + (1,) * (z.ndim - 1))
         return moved
+
+    def cost(self, rows: int) -> float:
+        """Seconds of a jump."""
+        return ALPHA + BETA * rows
 
     def decode(self, z: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The first three channels as colours."""

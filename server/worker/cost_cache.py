@@ -13,8 +13,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-
 from export.runtime.engines import Engine
 from server.schedule.costs import Costs
 
@@ -82,22 +80,13 @@ def measure(engine: Engine, max_rows: int, seconds: float = MEASURE_SECONDS) -> 
 
     b = 1 is always measured; a size that the time left is not expected to allow is left to service.
     """
-    manifest = engine.manifest
     costs = Costs(max_rows)
     end = time.monotonic() + seconds
     rows = 1
     while rows <= max_rows:
-        z = np.zeros((rows, *manifest.z_shape), dtype=np.float32)
-        t, s = np.ones(rows, dtype=np.float32), np.zeros(rows, dtype=np.float32)
-        label = np.full(rows, manifest.null_label, dtype=np.int64)
-        scale = manifest.guidance
-        guidance = None if scale is None else np.full(rows, scale.default, dtype=np.float32)
         for _ in range(REPEATS):
-            start = time.monotonic()
-            engine.jump(z, t, s, label, guidance)
-            now = time.monotonic()
-            costs.observe(rows, now - start)
-            if now > end:
+            costs.observe(rows, engine.cost(rows))
+            if time.monotonic() > end:
                 return costs
         rows = max_rows if rows < max_rows < 2 * rows else 2 * rows
         if time.monotonic() + costs.tick_seconds(rows) > end:

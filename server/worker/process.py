@@ -141,15 +141,18 @@ class Worker:
                 self._socket.sendall(frame)
 
 
-def main(argv: Sequence[str] | None = None, opener: EngineOpener = open_engine) -> int:
+def main(argv: Sequence[str] | None = None, opener: EngineOpener | None = None) -> int:
     """Open the bundle, warm the engine, say hello, and work until the socket closes.
 
-    A bundle that cannot be served is reported over the socket, in one line for the person, with exit code 2.
+    `opener` gives another engine than the bundle's own. A bundle that cannot be served is reported over the socket, in
+    one line for the person, with exit code 2.
     """
     parser = argparse.ArgumentParser(description="internal: started by longjump serve")
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--bundle", required=True)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--engine")
+    parser.add_argument("--precision")
     parser.add_argument("--max-rows", type=int, required=True)
     parser.add_argument("--cost-cache", type=Path, default=default_folder())
     args = parser.parse_args(argv)
@@ -160,9 +163,12 @@ def main(argv: Sequence[str] | None = None, opener: EngineOpener = open_engine) 
     threads = args.threads or available_cores()
     marks = [time.monotonic()]
     try:
-        bundle = open_bundle(args.bundle)
+        bundle = open_bundle(args.bundle, engines=False)
         marks.append(time.monotonic())
-        engine = opener(bundle, args.threads)
+        if opener is not None:
+            engine = opener(bundle, args.threads)
+        else:
+            engine = open_engine(bundle, args.threads, args.engine, args.precision)
         marks.append(time.monotonic())
         engine.warm()
         cache = CostCache(args.cost_cache, engine.fingerprint, threads)
@@ -185,6 +191,8 @@ def main(argv: Sequence[str] | None = None, opener: EngineOpener = open_engine) 
         "startup": {"imports": IMPORTED - STARTED, "bundle": opened, "engine": loaded, "warm": warmed},
         "costs": costs.to_dict(),
         "threads": threads,
+        "engine": engine.choice.describe(),
+        "warning": engine.choice.warning,
     }
     try:
         sock.sendall(pack(hello))
@@ -196,7 +204,7 @@ def main(argv: Sequence[str] | None = None, opener: EngineOpener = open_engine) 
     return 0
 
 
-def start(opener: EngineOpener = open_engine) -> NoReturn:
+def start(opener: EngineOpener | None = None) -> NoReturn:
     """`main` as a process."""
     code = main(opener=opener)
     sys.stderr.flush()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from export.runtime.bundle import open_bundle
+from export.runtime.flags import CPU
 from server.backend.model import Model
 from server.http.cache import ResponseCache
 from server.http.desk import Desk
@@ -18,6 +19,9 @@ from server.http.generate import Generate
 from server.jobs import Job, JobFailed, Part, Priority, Result, Stages
 from server.observe.metrics import Metrics
 from server.schedule.admission import DEADLINES, Admitted, Refused, Wanted
+
+ENGINE = {"name": CPU, "precision": "fp32"}
+"""What a model's engine must say at least."""
 
 STAGES = Stages(0.001, 0.002, 0.0, 0.001)
 
@@ -157,7 +161,8 @@ class House:
     """/generate over one fake line."""
 
     def __init__(self, bundle: Path, cache_bytes: int = 100_000) -> None:
-        self.line = FakeLine(Model(manifest=open_bundle(bundle).manifest, fingerprint="print", threads=1, startup={}))
+        model = Model(open_bundle(bundle).manifest, "print", threads=1, startup={}, engine=ENGINE)
+        self.line = FakeLine(model)
         self.dispatch = self.line.dispatch
         self.metrics = Metrics()
         self.cache = ResponseCache(cache_bytes)

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from export.runtime.bundle import Bundle
 from export.runtime.engines import Engine, open_engine
+from export.runtime.engines.choice import Choice
+from export.runtime.engines.trial import timed
+from export.runtime.flags import CPU
 from server.worker.process import start
 
 
@@ -26,6 +29,7 @@ class FakeEngine:
 
     def __init__(self, bundle: Bundle) -> None:
         self.manifest = bundle.manifest
+        self.choice = Choice(CPU, bundle.manifest.engines[0], "a test asked for it")
         self.fingerprint = "fake" + bundle.manifest.digest[-12:]
 
     def warm(self) -> None:
@@ -47,6 +51,9 @@ class FakeEngine:
         moved: NDArray[np.float32] = z * (1 - pull.reshape(per_row))
         return moved
 
+    def cost(self, rows: int) -> float:
+        return timed(self, rows)
+
     def decode(self, z: NDArray[np.float32]) -> NDArray[np.uint8]:
         pixels = np.clip(np.rint(127.5 * z + 127.5), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
         return np.repeat(pixels, 3, axis=3) if pixels.shape[3] == 1 else pixels
@@ -61,7 +68,9 @@ class Held:
         self._poison = int(os.environ.get("TEST_POISON", -1))
         self._fatal = int(os.environ.get("TEST_FATAL", -1))
         self.manifest = engine.manifest
+        self.choice = engine.choice
         self.fingerprint = engine.fingerprint
+        self.cost = engine.cost
         self.warm = engine.warm
         self.decode = engine.decode
 

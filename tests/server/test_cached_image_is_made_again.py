@@ -12,6 +12,7 @@ from server.http.ask import Ask, read, settle
 from server.http.reply import etag
 
 from .conftest import Server, Start
+from .fake_line import ENGINE
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_tag_outlives_the_worker(images: Path) -> None:
     manifest = open_bundle(images).manifest
     tags = set()
     for seconds in (1.0, 2.0):
-        model = Model(manifest=manifest, fingerprint="print", threads=1, startup={"warm": seconds})
+        model = Model(manifest=manifest, fingerprint="print", threads=1, startup={"warm": seconds}, engine=ENGINE)
         plan = settle(read(Ask, [({"seed": "1"}, False)], [model], max_images=1))
         tags.add(etag(plan.key(1), model))
     assert len(tags) == 1

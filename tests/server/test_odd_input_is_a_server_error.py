@@ -15,6 +15,8 @@ from server.http.ask import Ask, json_fields, query_fields, read, settle
 from server.http.plan import Auto, Plan
 from server.http.problem import Problem
 
+from .fake_line import ENGINE
+
 NAMES = st.sampled_from([*Ask.model_fields, "foo", ""])
 LIKELY = st.sampled_from(
     ["1", "4", "-1", "0", "cat", "none", "png", "jpeg", "json", "nan", "1e999", str(2**63), "true", "1.0", "auto"]
@@ -45,7 +47,7 @@ def plan_or_problem(query: bytes, body: bytes, model: Model) -> Plan | Problem:
 @example(query=b"", body=b'{"\\ud800": 1}')
 @example(query=b"", body=json.dumps({f"field{i}": i for i in range(3000)}).encode())
 def test_odd_input_is_planned_or_refused(images: Path, query: bytes, body: bytes) -> None:
-    model = Model(manifest=open_bundle(images).manifest, fingerprint="print", threads=1, startup={})
+    model = Model(manifest=open_bundle(images).manifest, fingerprint="print", threads=1, startup={}, engine=ENGINE)
     made = plan_or_problem(query, body, model)
     if isinstance(made, Problem):
         assert made.status in (400, 422)
@@ -65,7 +67,7 @@ def test_odd_input_is_planned_or_refused(images: Path, query: bytes, body: bytes
 
 def test_deep_value_is_refused_at_any_depth(images: Path) -> None:
     """Between what JSON reads and what it writes lie a few levels of the interpreter's stack."""
-    model = Model(manifest=open_bundle(images).manifest, fingerprint="print", threads=1, startup={})
+    model = Model(manifest=open_bundle(images).manifest, fingerprint="print", threads=1, startup={}, engine=ENGINE)
     for depth in range(sys.getrecursionlimit() - 300, sys.getrecursionlimit()):
         made = plan_or_problem(b"", b'{"label": %s%s}' % (b"[" * depth, b"]" * depth), model)
         assert isinstance(made, Problem)
@@ -73,7 +75,7 @@ def test_deep_value_is_refused_at_any_depth(images: Path) -> None:
 
 def test_label_named_like_an_index_is_a_name(images: Path) -> None:
     manifest = open_bundle(images).manifest.model_copy(update={"labels": ["cat", "0", "1.0"]})
-    model = Model(manifest=manifest, fingerprint="print", threads=1, startup={})
+    model = Model(manifest=manifest, fingerprint="print", threads=1, startup={}, engine=ENGINE)
     for query, body, label in (
         (b"label=0", b"", 1),
         (b"label=1.0", b"", 2),

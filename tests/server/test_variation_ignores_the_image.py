@@ -24,6 +24,7 @@ from server.http.uploads import Uploads
 from server.http.variations import Variations
 
 from .conftest import Server, Start
+from .fake_line import ENGINE
 
 Pixels = NDArray[np.uint8]
 
@@ -165,7 +166,7 @@ def test_bad_upload_is_a_problem_document(
 def test_slow_upload_does_not_use_up_the_deadline(images: Path) -> None:
     """The deadline counts from when the picture is here."""
     content = file(picture())
-    model = Model(open_bundle(images).manifest, "print", 1, {})
+    model = Model(open_bundle(images).manifest, "print", 1, {}, ENGINE)
     visits: list[Visit] = []
     received: list[float] = []
 

@@ -14,10 +14,12 @@ from server.http.plan import Auto, Plan
 from server.http.problem import Problem
 from server.http.variations import plan_variations, read_variations
 
+from .fake_line import ENGINE
+
 
 @pytest.fixture(scope="module")
 def model(images: Path) -> Model:
-    return Model(open_bundle(images).manifest, "print", 1, {})
+    return Model(open_bundle(images).manifest, "print", 1, {}, ENGINE)
 
 
 def changed(model: Model, **fields: Any) -> Model:

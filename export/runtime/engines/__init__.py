@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.runtime.bundle import Bundle
+from export.runtime.flags import CPU
 from export.runtime.manifest import Manifest
+
+if TYPE_CHECKING:
+    from export.runtime.engines.choice import Choice
+    from export.runtime.engines.machine import Machine
 
 
 class Engine(Protocol):
@@ -17,6 +22,10 @@ class Engine(Protocol):
     @property
     def manifest(self) -> Manifest:
         """The manifest of the bundle."""
+
+    @property
+    def choice(self) -> Choice:
+        """Which of the bundle's engines this is, and why."""
 
     @property
     def fingerprint(self) -> str:
@@ -42,14 +51,48 @@ class Engine(Protocol):
     def decode(self, z: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The images of z at t = 0, uint8 [B, H, W, 3]. Raises ValueError for a points bundle."""
 
+    def cost(self, rows: int) -> float:
+        """Seconds that one jump of `rows` rows takes now, measured once from arrays in memory to arrays in memory."""
 
-def open_engine(bundle: Bundle, threads: int | None = None) -> Engine:
-    """The best engine of the bundle that this machine can run.
 
-    `threads` is how many share one network evaluation (None: one for each core). Raises ValueError if there
-    is none.
+def open_engine(
+    bundle: Bundle, threads: int | None = None, engine: str | None = None, precision: str | None = None
+) -> Engine:
+    """Load the best engine of the bundle that this machine can run, or the one of this name and precision.
+
+    `threads` is how many share one network evaluation (None: one for each core). One that turns out not to load gives
+    way to the next best (`Engine.choice` tells), unless it was asked for by name. Raises ValueError with the reason if
+    none can run.
     """
     # Here and not above: a process that only reads manifests need not load an engine library.
-    from export.runtime.engines.onnxruntime import OnnxRuntimeEngine
+    from export.runtime.engines.choice import Key, choose
+    from export.runtime.engines.machine import look
 
-    return OnnxRuntimeEngine(bundle, threads)
+    entries = bundle.manifest.engines
+    machine = look(entry.backend for entry in entries)
+    failed: dict[Key, str] = {}
+    while True:
+        choice = choose(entries, machine, engine, precision, failed)
+        try:
+            return load_engine(bundle, choice, machine, threads)
+        except (ValueError, OSError, ModuleNotFoundError) as error:
+            if engine is not None or choice.name == CPU:
+                raise
+            failed[choice.name, choice.entry.file] = str(error)
+
+
+def load_engine(bundle: Bundle, choice: Choice, machine: Machine, threads: int | None = None) -> Engine:
+    """Load the chosen engine. Raises ValueError, OSError or ModuleNotFoundError that says why it does not load."""
+    from export.runtime.engines.choice import PROVIDERS
+
+    if choice.name in PROVIDERS:
+        from export.runtime.engines.onnxruntime import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine(bundle, choice, threads, machine.gpu)
+    from export.runtime.engines.proof import check_agreement
+    from export.runtime.engines.tensorrt import TensorRtEngine
+
+    assert machine.gpu is not None  # or it would not have been chosen
+    engine = TensorRtEngine(bundle, choice, machine.gpu, threads)
+    check_agreement(engine, bundle)
+    return engine

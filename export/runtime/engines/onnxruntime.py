@@ -1,9 +1,10 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime, on the CPU or by one of its providers for NVIDIA's GPUs."""
 
 from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,17 @@ from numpy.typing import NDArray
 
 from export.runtime.bundle import Bundle
 from export.runtime.cores import available_cores
+from export.runtime.engines.choice import PROVIDERS, Choice
+from export.runtime.engines.machine import Gpu
+from export.runtime.engines.trial import timed, zeros
+from export.runtime.flags import CPU, CUDA, TENSORRT_PROVIDER
 from export.runtime.images import encoder_version
 from export.runtime.manifest import Manifest, decode_file, jump_file
 
-PROVIDER = "CPUExecutionProvider"
+PROVIDER = PROVIDERS[CPU]
+
+MAX_ROWS = 64
+"""The largest batch that the TensorRT provider compiles for."""
 
 # A graph below this many bytes has no weights to speak of, and waking a second thread costs more than it
 # saves.
@@ -31,28 +39,22 @@ _ARM_FEATURES = ("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "
 
 
 class OnnxRuntimeEngine:
-    """A bundle's fp32 graphs in ONNX Runtime; see Engine."""
+    """A bundle's graphs of one precision in ONNX Runtime; see Engine."""
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
-        """Load the graphs. Raises ValueError if ONNX Runtime refuses one."""
+    def __init__(self, bundle: Bundle, choice: Choice, threads: int | None = None, gpu: Gpu | None = None) -> None:
+        """Load the graphs. Raises ValueError if ONNX Runtime or the provider that was chosen refuses one."""
         self.manifest: Manifest = bundle.manifest
-        file = jump_file("fp32")
-        self._jump = open_session(bundle.read(file), str(bundle.path / file), threads)
-        self._decode: ort.InferenceSession | None = None
-        if self.manifest.kind == "image":
-            file = decode_file("fp32")
-            data = bundle.read(file)
-            decode_threads = 1 if len(data) < _SMALL_GRAPH else threads
-            self._decode = open_session(data, str(bundle.path / file), decode_threads)
-        self.fingerprint: str = fingerprint(self.manifest.digest)
+        self.choice = choice
+        file, provider = choice.entry.file, PROVIDERS[choice.name]
+        options = compiling_options(self.manifest) if choice.name == TENSORRT_PROVIDER else {}
+        self._jump = open_session(bundle.read(file), str(bundle.path / file), threads, provider, options)
+        decoding = CPU if choice.name == CPU else CUDA
+        self._decode = open_decoder(bundle, choice.entry.precision, threads, PROVIDERS[decoding])
+        self.fingerprint: str = fingerprint(self.manifest.digest, choice, gpu)
 
     def warm(self) -> None:
         """Run the jump and the decoder once on one row."""
-        z = np.zeros((1, *self.manifest.z_shape), dtype=np.float32)
-        t, s = np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.float32)
-        label = np.array([self.manifest.null_label], dtype=np.int64)
-        scale = self.manifest.guidance
-        z = self.jump(z, t, s, label, None if scale is None else np.array([scale.default], dtype=np.float32))
+        z = self.jump(*zeros(self.manifest, 1))
         if self._decode is not None:
             self.decode(z)
 
@@ -78,9 +80,32 @@ class OnnxRuntimeEngine:
         image: NDArray[np.uint8] = self._decode.run(None, {"z": z})[0]
         return image
 
+    def cost(self, rows: int) -> float:
+        """See Engine.cost."""
+        return timed(self, rows)
 
-def open_session(model: bytes, where: str, threads: int | None = None) -> ort.InferenceSession:
-    """A session on the CPU for a serialised ONNX model; `where` names it in the ValueError if it is refused.
+
+def open_decoder(
+    bundle: Bundle, precision: str, threads: int | None, provider: str = PROVIDER
+) -> ort.InferenceSession | None:
+    """A session of the decode graph of a precision, of fp32 where there is none of it; None for points."""
+    if bundle.manifest.kind == "points":
+        return None
+    file = decode_file(precision)
+    if file not in bundle.manifest.files:
+        file = decode_file("fp32")
+    data = bundle.read(file)
+    return open_session(data, str(bundle.path / file), 1 if len(data) < _SMALL_GRAPH else threads, provider)
+
+
+def open_session(
+    model: bytes,
+    where: str,
+    threads: int | None = None,
+    provider: str = PROVIDER,
+    provider_options: Mapping[str, str] | None = None,
+) -> ort.InferenceSession:
+    """A session for a serialised ONNX model; `where` names it in the ValueError if it, or the provider, is refused.
 
     One operator runs at a time, on `threads` threads (None: one for each core). Idle threads spin for a
     moment: with more than one thread this halves the latency of a lone request.
@@ -95,16 +120,49 @@ def open_session(model: bytes, where: str, threads: int | None = None) -> ort.In
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 4  # errors come as exceptions; printing them too would say it twice
+    if provider not in ort.get_available_providers():
+        raise ValueError(f"{where}: ONNX Runtime {ort.__version__} as installed has no {provider}")
     try:
-        return ort.InferenceSession(model, options, providers=[PROVIDER])
+        session = ort.InferenceSession(model, options, providers=[(provider, dict(provider_options or {}))])
     except Exception as error:  # the library's exceptions share no base class
         reason = " ".join(str(error).split())
         raise ValueError(f"{where}: ONNX Runtime {ort.__version__} refuses this graph: {reason}") from error
+    # A provider whose libraries do not load is left out in silence, and the CPU would run the graph.
+    if session.get_providers()[0] != provider:
+        raise ValueError(
+            f"{where}: ONNX Runtime {ort.__version__} cannot start {provider} here; are CUDA and cuDNN of the versions "
+            "that it needs installed?"
+        )
+    session.disable_fallback()
+    return session
 
 
-def fingerprint(digest: str) -> str:
-    """16 hex digits of (bundle digest, runtime, provider, instruction set, encoders)."""
-    parts = (digest, f"onnxruntime {ort.__version__}", PROVIDER, instruction_set(), encoder_version())
+def compiling_options(manifest: Manifest) -> dict[str, str]:
+    """Options of the TensorRT provider: one engine for 1 to MAX_ROWS rows, so that none is compiled in service."""
+    inputs = {"z": manifest.z_shape, "t": (), "s": (), "label": ()}
+    if manifest.guidance is not None:
+        inputs["guidance"] = ()
+
+    def shapes(rows: int) -> str:
+        return ",".join(f"{name}:{'x'.join(map(str, (rows, *shape)))}" for name, shape in inputs.items())
+
+    return {
+        "trt_profile_min_shapes": shapes(1),
+        "trt_profile_opt_shapes": shapes(MAX_ROWS),
+        "trt_profile_max_shapes": shapes(MAX_ROWS),
+    }
+
+
+def fingerprint(digest: str, choice: Choice | None = None, gpu: Gpu | None = None) -> str:
+    """16 hex digits of (bundle digest, runtime, provider, instruction set, encoders), and of precision and GPU where
+    they are not the CPU's in fp32."""
+    name = CPU if choice is None else choice.name
+    parts = [digest, f"onnxruntime {ort.__version__}", PROVIDERS.get(name, PROVIDER), instruction_set()]
+    parts.append(encoder_version())
+    if choice is not None and choice.entry.file != jump_file("fp32"):
+        parts.append(choice.entry.file)
+    if gpu is not None and name != CPU:
+        parts += [name, gpu.name, gpu.target, gpu.driver]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -1,0 +1,189 @@
+"""Compiled engines on a GPU: TensorRT and TensorRT-RTX, by one code path (`libraries` has the differences)."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.runtime.bundle import Bundle
+from export.runtime.engines.choice import Choice
+from export.runtime.engines.device import Buffer, CupyDevice, Device
+from export.runtime.engines.libraries import LIBRARIES, Library, header_fault, listener, load_library, stamp
+from export.runtime.engines.machine import Gpu
+from export.runtime.engines.onnxruntime import fingerprint, open_decoder
+from export.runtime.engines.trial import timed, zeros
+from export.runtime.manifest import EngineEntry, Manifest, jump_file
+
+OUTPUT = "z_s"
+
+
+class Range(NamedTuple):
+    """Batches that one optimisation profile takes: `least` to `most` rows, compiled to be quickest for `best`."""
+
+    least: int
+    best: int
+    most: int
+
+
+class TensorRtEngine:
+    """A bundle's jump as a compiled engine; see Engine. Pictures are decoded by ONNX Runtime on the CPU."""
+
+    def __init__(
+        self, bundle: Bundle, choice: Choice, gpu: Gpu, threads: int | None = None, device: Device | None = None
+    ) -> None:
+        """Load the engine; `threads` are the decoder's.
+
+        Raises ValueError, OSError or ModuleNotFoundError, saying why, if the file is not as the manifest says, was
+        compiled from another graph or by another version, or if the library refuses it.
+        """
+        self.manifest: Manifest = bundle.manifest
+        self.choice = choice
+        entry, library = choice.entry, LIBRARIES[choice.name]
+        check_origin(bundle.manifest, entry)
+        module = load_library(library)
+        if stamp(library, module) != entry.builder:
+            raise ValueError(f"{entry.file} was compiled by {entry.builder}, here is {stamp(library, module)}")
+        plan = bundle.read(entry.file)  # compared with its SHA-256: an engine is a program, so nothing else is loaded
+        self._device = device or CupyDevice()
+        self._engine = deserialise(library, module, plan, entry.file)
+        self._inputs = check_tensors(module, self._engine, self.manifest, entry.file)
+        self.ranges = read_ranges(self._engine)
+        rows = self.ranges[-1].most
+        self._buffers: dict[str, Buffer] = {
+            name: self._device.allocate(rows * math.prod(shape) * dtype.itemsize)
+            for name, (shape, dtype) in self._inputs.items()
+        }
+        # A context for each profile: switching one would forget its shapes and wait for the stream.
+        self._contexts = [self._context(number) for number in range(len(self.ranges))]
+        self._running = threading.Lock()
+        self._decode = open_decoder(bundle, entry.precision, threads)
+        self.fingerprint: str = fingerprint(self.manifest.digest, choice, gpu)
+
+    def warm(self) -> None:
+        """Run every profile once at its best batch, and the decoder on one row."""
+        for batch in self.ranges:
+            z = self.jump(*zeros(self.manifest, batch.best))
+        if self._decode is not None:
+            self.decode(z[:1])
+
+    def jump(
+        self,
+        z: NDArray[np.float32],
+        t: NDArray[np.float32],
+        s: NDArray[np.float32],
+        label: NDArray[np.int64],
+        guidance: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """One network evaluation for all rows, several where there are more than the engine takes; see Engine.jump."""
+        named: dict[str, NDArray[Any]] = {"z": z, "t": t, "s": s, "label": label}
+        if guidance is not None:
+            named["guidance"] = guidance
+        z_s = np.empty_like(z, order="C")
+        most = self.ranges[-1].most
+        with self._running:
+            for first in range(0, len(z), most):
+                part = slice(first, first + most)
+                self._run({name: values[part] for name, values in named.items()}, z_s[part])
+        return z_s
+
+    def decode(self, z: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The images of z; see Engine.decode."""
+        if self._decode is None:
+            raise ValueError(f"{self.manifest.name} makes points, not images: there is nothing to decode")
+        image: NDArray[np.uint8] = self._decode.run(None, {"z": z})[0]
+        return image
+
+    def cost(self, rows: int) -> float:
+        """See Engine.cost."""
+        return timed(self, rows)
+
+    def _run(self, named: dict[str, NDArray[Any]], z_s: NDArray[np.float32]) -> None:
+        """Queue copies in, the network and the copy out on one stream, and wait."""
+        rows = len(z_s)
+        context = self._contexts[profile_for(self.ranges, rows)]
+        held = []  # what is copied from must outlive the copy
+        for name, values in named.items():
+            held.append(np.ascontiguousarray(values, dtype=self._inputs[name][1]))
+            self._buffers[name].upload(held[-1])
+            if not context.set_input_shape(name, (rows, *self._inputs[name][0])):
+                raise RuntimeError(f"{self.choice.entry.file} does not take {name} for {rows} rows")
+        if not context.execute_async_v3(self._device.stream):
+            raise RuntimeError(f"{self.choice.entry.file} could not be run for {rows} rows")
+        self._buffers[OUTPUT].download(z_s)
+        self._device.synchronise()
+
+    def _context(self, profile: int) -> Any:
+        """An execution context for one profile, bound to the buffers."""
+        context = self._engine.create_execution_context()
+        if context is None:
+            raise ValueError(f"{self.choice.entry.file}: the GPU has too little memory for it")
+        context.set_optimization_profile_async(profile, self._device.stream)
+        self._device.synchronise()
+        for name, buffer in self._buffers.items():
+            context.set_tensor_address(name, buffer.pointer)
+        return context
+
+
+def check_origin(manifest: Manifest, entry: EngineEntry) -> None:
+    """ValueError unless an engine was compiled from the graph of its precision that is in the bundle."""
+    graph = manifest.files.get(jump_file(entry.precision))
+    if graph is None or entry.graph != graph.sha256:
+        raise ValueError(
+            f"{entry.file} was not compiled from this bundle's {jump_file(entry.precision)}; compile it again with "
+            "longjump engines"
+        )
+
+
+def deserialise(library: Library, module: Any, plan: bytes, where: str) -> Any:
+    """The library's engine of a plan. ValueError that says why not; `plan` must be what a manifest vouches for."""
+    if fault := header_fault(library, module, plan):
+        raise ValueError(f"{where}: {fault}")
+    log = listener(module)
+    engine = module.Runtime(log).deserialize_cuda_engine(plan)
+    if engine is None:
+        raise ValueError(f"{where}: {library.backend} cannot load it: {log.errors}")
+    return engine
+
+
+def check_tensors(module: Any, engine: Any, manifest: Manifest, where: str) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """Each tensor of the jump -> its shape without the batch, and numpy type; ValueError if an engine has others."""
+    floats, whole = np.dtype(np.float32), np.dtype(np.int64)
+    expected: dict[str, tuple[tuple[int, ...], Any]] = {
+        "z": (manifest.z_shape, floats),
+        "t": ((), floats),
+        "s": ((), floats),
+        "label": ((), whole),
+        **({} if manifest.guidance is None else {"guidance": ((), floats)}),
+        OUTPUT: (manifest.z_shape, floats),
+    }
+    names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
+    found = {
+        name: (tuple(engine.get_tensor_shape(name))[1:], np.dtype(module.nptype(engine.get_tensor_dtype(name))))
+        for name in names
+    }
+    if found != expected:
+        raise ValueError(f"{where} has the tensors {_listed(found)}; the manifest's jump has {_listed(expected)}")
+    return expected
+
+
+def read_ranges(engine: Any) -> tuple[Range, ...]:
+    """The batches of an engine's profiles, in their order."""
+    profiles = range(engine.num_optimization_profiles)
+    return tuple(Range(*(shape[0] for shape in engine.get_tensor_profile_shape("z", number))) for number in profiles)
+
+
+def profile_for(ranges: Sequence[Range], rows: int) -> int:
+    """The profile that takes `rows` rows: the first whose range reaches so far. ValueError if none does."""
+    for number, batch in enumerate(ranges):
+        if batch.least <= rows <= batch.most:
+            return number
+    raise ValueError(f"no profile takes {rows} rows; there are {', '.join(f'{r.least} to {r.most}' for r in ranges)}")
+
+
+def _listed(tensors: dict[str, tuple[tuple[int, ...], Any]]) -> str:
+    return ", ".join(f"{name} {dtype}{[*shape]}" for name, (shape, dtype) in tensors.items())
