@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from export.runtime.bundle import Bundle
+from export.runtime.bundle import Bundle, open_bundle
 from export.runtime.grids import Step
-from export.runtime.manifest import Guidance, Manifest
+from export.runtime.manifest import MANIFEST_FILE, Guidance, Manifest, canonical_digest, write_manifest
 
 MakeBundle = Callable[..., Bundle]
+
+MEASURED = {
+    "samples": 1,
+    "jump": {"rows": 1, "max": 0.1, "rms": 0.01},
+    "ends": {"1": {"max": 2, "rms": 0.5, "differing": 0.1}},
+    "emulated": False,
+    "forced": False,
+}
 
 
 @pytest.mark.parametrize(
@@ -39,6 +48,8 @@ MakeBundle = Callable[..., Bundle]
             {"precisions": ["fp32", "fp16"], "batch_invariant": {"fp32": True, "fp16": False}},
             "files must list jump.fp16",
         ),
+        ({"accuracy": {"fp16": MEASURED}}, "accuracy must be of precisions of the bundle"),
+        ({"accuracy": {"fp32": MEASURED}}, "accuracy must be of precisions of the bundle other than fp32"),
         ({"guidance": {"min": 2, "max": 1, "default": 1}}, "min <= default <= max"),
         ({"guidance": {"min": 1, "max": float("inf"), "default": 1}}, "guidance.max"),
         ({"t_max": 1.5}, "t_max"),
@@ -101,3 +112,15 @@ def test_guidance_without_the_input_is_never_ignored(make_bundle: MakeBundle) ->
 def test_rows_per_step_is_one_or_two() -> None:
     with pytest.raises(ValueError, match="rows_per_step"):
         Guidance(min=1, max=2, default=1, rows_per_step=3)  # type: ignore[arg-type]
+
+
+def test_a_bundle_of_an_older_format_is_read(make_bundle: MakeBundle) -> None:
+    """Format 1 had no `accuracy`."""
+    bundle = make_bundle()
+    fields = json.loads(write_manifest(bundle.manifest))
+    del fields["accuracy"]
+    fields["format"] = 1
+    fields["digest"] = canonical_digest(fields)
+    (bundle.path / MANIFEST_FILE).write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n")
+    read = open_bundle(bundle.path).manifest
+    assert (read.format, read.accuracy, read.steps) == (1, {}, bundle.manifest.steps)
