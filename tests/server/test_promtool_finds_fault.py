@@ -24,6 +24,7 @@ class FakeLine:
     def __init__(self, name: str, measured: bool) -> None:
         self.model = SimpleNamespace(name=name, fingerprint="abc", manifest=SimpleNamespace(kind="image", steps=(1, 2)))
         self.supervisors = (None, None)
+        self.workers_wanted = 2
         self._measured = measured
 
     def capacity(self) -> dict[str, object]:

@@ -1,0 +1,27 @@
+{{/* What a schema cannot say: values that exclude or need each other. */}}
+{{- define "longjump.check" -}}
+{{- if eq .Values.mode "fleet" -}}
+{{- $redis := .Values.redis -}}
+{{- if not (or $redis.bundled.enabled $redis.url $redis.secret.urlKey) -}}
+{{- fail "mode fleet needs a Redis: set redis.url, or redis.secret.name and redis.secret.urlKey, or redis.bundled.enabled" -}}
+{{- end -}}
+{{- if and $redis.bundled.enabled (or $redis.url $redis.secret.urlKey) -}}
+{{- fail "redis.bundled.enabled starts a Redis of this release's own; leave out redis.url and redis.secret.urlKey" -}}
+{{- end -}}
+{{- if and $redis.secret.urlKey (not $redis.secret.name) -}}
+{{- fail "redis.secret.urlKey is a key of the secret redis.secret.name, which is not set" -}}
+{{- end -}}
+{{- end -}}
+{{- range (include "longjump.components" . | fromJson).all -}}
+{{- $scaling := .settings.autoscaling -}}
+{{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}
+{{- fail (printf "%s: autoscaling.minReplicas %d is above maxReplicas %d" .name (int $scaling.minReplicas) (int $scaling.maxReplicas)) -}}
+{{- end -}}
+{{- if and (eq $scaling.kind "hpa") (not $scaling.hpa.cpu) (not $scaling.hpa.predictedWaitSeconds) -}}
+{{- fail (printf "%s: autoscaling.hpa looks at nothing; set cpu or predictedWaitSeconds" .name) -}}
+{{- end -}}
+{{- if and $.Values.redis.secret.urlKey (eq .component "worker") (eq $scaling.kind "keda") $scaling.keda.fingerprints -}}
+{{- fail (printf "%s: KEDA cannot ask a Redis whose URL only a secret knows; set redis.url, or leave out autoscaling.keda.fingerprints" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
