@@ -32,6 +32,7 @@ class Command(NamedTuple):
 ROAD: dict[str, dict[str, Command]] = {
     "train a generator": {
         "data": Command("trainer.data.build", "build a data set, or verify one"),
+        "autoencoder": Command("trainer.autoencoder", "train a small autoencoder, for a model of its latents"),
         "methods": Command("trainer.methods", "show the methods: what each needs, and which paper says so"),
         "train": Command("trainer.train", "train a flow map from a recipe and a data set"),
     },

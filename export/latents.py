@@ -50,19 +50,18 @@ def build_latent_graphs(
     loaded = load_autoencoder(folder)
     autoencoder, config = loaded.autoencoder, loaded.autoencoder.config
     latents = data["latents"]
-    made_by = latents.get("autoencoder")
-    expected = made_by.get("sha256") if isinstance(made_by, dict) else None
-    if expected is not None and expected != loaded.sha256:
+    expected = latents.get("autoencoder_sha256")  # not known of latents that were made elsewhere
+    if expected not in (None, loaded.sha256):
         raise ValueError(
             f"{folder} is not the autoencoder that made the latents: its weights have the SHA-256 {loaded.sha256}, "
-            f"those of {made_by['name']} have {expected}"
+            f"those of {latents['autoencoder']} have {expected}"
         )
     if z_shape[0] != config.latent_channels:
         raise ValueError(
             f"{folder} makes latents of {config.latent_channels} channels, and the checkpoint's have {z_shape[0]}"
         )
     decoder: nn.Module = _Own(autoencoder)
-    sha256 = {"autoencoder": loaded.sha256}
+    sha256: dict[str, str] = {"autoencoder": loaded.sha256}
     if tiny is not None:
         small, sha256["decoder"] = load_tiny_decoder(tiny)
         if (small.config.latent_channels, small.config.factor) != (config.latent_channels, config.factor):
@@ -83,7 +82,7 @@ def build_latent_graphs(
             "mean": mean.flatten().tolist(),
             "scale": scale.flatten().tolist(),
             "factor": config.factor,
-            "name": made_by["name"] if isinstance(made_by, dict) else made_by,
+            "autoencoder": latents.get("autoencoder"),
             "sha256": sha256,
         },
     )

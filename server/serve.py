@@ -21,17 +21,22 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.runtime.cores import available_cores
+from export.runtime.flags import add_engine_arguments
 from server.arguments import port, positive, whole
 from server.backend.supervisor import END_SECONDS, WORKER, Child, bundle_name, worker_command
+from server.fleet.arguments import add_redis_arguments
 from server.http.flags import add_safety_arguments, add_sight_arguments, guard
 
 if TYPE_CHECKING:
     from server.backend.lines import Lines
+    from server.backend.roads import Roads
+    from server.observe.metrics import Metrics
+    from server.schedule.admission import Bounds
 
 DEMO = Path(__file__).with_name("demo")
 
@@ -63,42 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="how long a stopping server finishes what it accepted (default: %(default)s)",
     )
-    workers = parser.add_argument_group("workers")
-    workers.add_argument(
-        "--cpu-workers",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="worker processes of each bundle (default: %(default)s)",
-    )
-    workers.add_argument(
-        "--threads",
-        type=positive,
-        metavar="N",
-        help="threads of one network evaluation (default: the cores but one, divided among the workers)",
-    )
-    workers.add_argument(
-        "--max-rows",
-        type=positive,
-        default=16,
-        metavar="N",
-        help="samples that share one network evaluation at most; the measured costs set how many do "
-        "(default: %(default)s)",
-    )
-    workers.add_argument(
-        "--hang-seconds",
-        type=positive,
-        default=30,
-        metavar="S",
-        help="a worker that has work and does not answer for so long is killed; its requests run again "
-        "(default: %(default)s)",
-    )
-    workers.add_argument(
-        "--cost-cache",
-        type=Path,
-        metavar="DIR",
-        help="where measured costs are kept between starts (default: longjump/costs in the user's cache folder)",
-    )
+    add_worker_arguments(parser)
     requests = parser.add_argument_group("requests", "What is beyond a bound of a bundle's queue gets 429.")
     requests.add_argument(
         "--deadline",
@@ -150,8 +120,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="bytes of answers kept for requests that name their seed; 0: none (default: 64 MiB)",
     )
+    add_redis_arguments(parser, required=False)
     add_safety_arguments(parser)
     add_sight_arguments(parser)
+
+
+def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of worker processes, which `longjump worker` has too."""
+    workers = parser.add_argument_group("workers")
+    workers.add_argument(
+        "--cpu-workers",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="worker processes of each bundle (default: %(default)s)",
+    )
+    workers.add_argument(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="threads of one network evaluation (default: the cores but one, divided among the workers)",
+    )
+    workers.add_argument(
+        "--max-rows",
+        type=positive,
+        default=16,
+        metavar="N",
+        help="samples that share one network evaluation at most; the measured costs set how many do "
+        "(default: %(default)s)",
+    )
+    workers.add_argument(
+        "--hang-seconds",
+        type=positive,
+        default=30,
+        metavar="S",
+        help="a worker that has work and does not answer for so long is killed; its requests run again "
+        "(default: %(default)s)",
+    )
+    add_engine_arguments(workers)
+    workers.add_argument(
+        "--cost-cache",
+        type=Path,
+        metavar="DIR",
+        help="where measured costs are kept between starts (default: longjump/costs in the user's cache folder)",
+    )
 
 
 def run(args: argparse.Namespace, worker: Sequence[str] = WORKER) -> int:
@@ -162,12 +174,14 @@ def run(args: argparse.Namespace, worker: Sequence[str] = WORKER) -> int:
     Raises ValueError or OSError if the bundle cannot be served or the address not be listened on.
     """
     started = time.monotonic()
+    if args.redis is not None:
+        return _run_for_a_fleet(args, started)
     bundles = [default_bundle(path) for path in args.bundles or [None]]
     check_names(bundles)
     threads = args.threads or default_threads(len(bundles) * args.cpu_workers)
 
     def command(bundle: Path) -> Sequence[str]:
-        return worker_command(worker, bundle, threads, args.max_rows, args.cost_cache)
+        return worker_command(worker, bundle, threads, args.max_rows, args.cost_cache, args.engine, args.precision)
 
     listener = _listen(args.host, args.port)
     # First of all the workers: they load their engines on other cores while this process loads the HTTP side.
@@ -179,7 +193,9 @@ def run(args: argparse.Namespace, worker: Sequence[str] = WORKER) -> int:
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(args, bundles, children, command, listener, started))
+            return runner.run(
+                _serve(args, lambda metrics: _open(args, bundles, children, command, metrics), listener, started)
+            )
     finally:
         listener.close()
         for child in itertools.chain(*children):
@@ -187,35 +203,67 @@ def run(args: argparse.Namespace, worker: Sequence[str] = WORKER) -> int:
                 child.kill()
 
 
-async def _serve(
+def _run_for_a_fleet(args: argparse.Namespace, started: float) -> int:
+    """`run`, where the workers are agents elsewhere."""
+    if args.bundles:
+        raise ValueError(
+            "--redis: the bundles are where the workers are (longjump worker --redis URL BUNDLE); name none here"
+        )
+    if args.bundle_folder is not None:
+        raise ValueError("--bundles is for workers of this machine; with --redis, start a worker with the new bundle")
+    from server.fleet.lines import open_lines
+
+    listener = _listen(args.host, args.port)
+    try:
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(args, lambda metrics: open_lines(args, _bounds(args), metrics), listener, started))
+    finally:
+        listener.close()
+
+
+def _bounds(args: argparse.Namespace) -> Bounds:
+    from server.schedule.admission import Bounds
+
+    return Bounds(args.max_waiting, args.max_row_steps, args.max_bytes)
+
+
+async def _open(
     args: argparse.Namespace,
     bundles: Sequence[Path],
     children: Sequence[Sequence[Child]],
     command: Callable[[Path], Sequence[str]],
-    listener: socket.socket,
-    started: float,
-) -> int:
+    metrics: Metrics,
+) -> Lines:
+    """The lines of worker processes of this machine."""
     from server.backend.line import Line, Setup
     from server.backend.lines import Lines
-    from server.http.api import build_app
-    from server.http.front import build_front
-    from server.observe.logs import set_up
-    from server.observe.metrics import Metrics
-    from server.schedule.admission import Bounds
 
-    log = set_up(args.log_format)
-    metrics = Metrics()
     setup = Setup(
         command=command,
         workers=args.cpu_workers,
         max_rows=args.max_rows,
-        bounds=Bounds(args.max_waiting, args.max_row_steps, args.max_bytes),
+        bounds=_bounds(args),
         deadline=args.deadline / 1000,
         hang_seconds=args.hang_seconds,
         observer=metrics,
         say=LOG.info,
     )
-    lines = Lines([Line(own, bundle, setup) for bundle, own in zip(bundles, children, strict=True)], setup)
+    return Lines([Line(own, bundle, setup) for bundle, own in zip(bundles, children, strict=True)], setup)
+
+
+async def _serve(
+    args: argparse.Namespace, open_roads: Callable[[Metrics], Awaitable[Roads]], listener: socket.socket, started: float
+) -> int:
+    from server.http.api import build_app
+    from server.http.front import build_front
+    from server.observe.logs import set_up
+    from server.observe.metrics import Metrics
+
+    log = set_up(args.log_format)
+    metrics = Metrics()
+    lines = await open_roads(metrics)
     metrics.watch(lines)
     app, api = build_app(
         lines,
@@ -267,7 +315,7 @@ async def _serve(
     return 1 if unanswered else 0
 
 
-async def _announce(lines: Lines, url: str, started: float) -> None:
+async def _announce(lines: Roads, url: str, started: float) -> None:
     """Say when and where the server is ready."""
     await lines.ready()
     for model in lines.models:

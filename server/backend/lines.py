@@ -53,6 +53,11 @@ class Lines:
         """Whether every bundle has a warm worker now."""
         return all(line.up for line in self.lines)
 
+    @property
+    def lacking(self) -> str:
+        """While it is not up: why, in words for a person."""
+        return f"a worker is {'being replaced' if self.complete else 'starting'}"
+
     def find(self, model: Model) -> Line:
         """The line that serves exactly this model: the current one, or one that was replaced after `models` was read.
 

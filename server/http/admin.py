@@ -14,8 +14,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from export.runtime.manifest import check_name
-from server.backend.line import Line
-from server.backend.lines import AlreadyLoading, Lines
+from server.backend.lines import AlreadyLoading
+from server.backend.roads import Road, Roads
 from server.backend.supervisor import WorkerRefused
 from server.http import problem
 from server.http.ask import json_fields
@@ -59,11 +59,11 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def add_admin(api: FastAPI, lines: Lines, bundles: Path) -> None:
+def add_admin(api: FastAPI, lines: Roads, bundles: Path) -> None:
     """Add the route to `api`. Who may use it is for `server.http.gate` to see to. ValueError without the folder."""
     if not bundles.is_dir():
         raise ValueError(f"--bundles {bundles}: there is no such folder")
-    loads: set[asyncio.Task[Line]] = set()
+    loads: set[asyncio.Task[Road]] = set()
 
     @api.post(
         "/admin/models",
@@ -95,8 +95,8 @@ def add_admin(api: FastAPI, lines: Lines, bundles: Path) -> None:
         return JSONResponse(line.model.describe())
 
 
-def _forget_in(loads: set[asyncio.Task[Line]]) -> Any:
-    def forget(task: asyncio.Task[Line]) -> None:
+def _forget_in(loads: set[asyncio.Task[Road]]) -> Any:
+    def forget(task: asyncio.Task[Road]) -> None:
         loads.discard(task)
         if not task.cancelled():
             task.exception()  # seen: whoever asked was told, or hung up

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse,
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from server.backend.lines import Lines
+from server.backend.roads import Roads
 from server.http import problem
 from server.http.cache import ResponseCache
 from server.http.desk import Desk
@@ -36,7 +36,7 @@ from server.version import version
 
 
 def build_app(
-    lines: Lines, metrics: Metrics, *, max_images: int, cache_bytes: int, max_upload: int, playground: bool
+    lines: Roads, metrics: Metrics, *, max_images: int, cache_bytes: int, max_upload: int, playground: bool
 ) -> tuple[Application, FastAPI]:
     """The whole application, and the part of it that is FastAPI's, to which more routes may be added.
 
@@ -66,7 +66,7 @@ def build_app(
     return shortcut(endpoints, api), api
 
 
-def _build_api(lines: Lines, metrics: Metrics, max_images: int) -> FastAPI:
+def _build_api(lines: Roads, metrics: Metrics, max_images: int) -> FastAPI:
     api = FastAPI(title="longjump", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     add_models(api, lines)
     add_inference_protocol(api, lines, version())
@@ -87,8 +87,7 @@ def _build_api(lines: Lines, metrics: Metrics, max_images: int) -> FastAPI:
         if lines.draining:
             raise problem.not_ready("the server is draining: it finishes what it accepted and exits")
         if not lines.up:
-            state = "being replaced" if lines.complete else "starting"
-            raise problem.not_ready(f"a worker is {state}")
+            raise problem.not_ready(lines.lacking)
         startup = {model.name: {"http": lines.http_seconds, **model.startup} for model in lines.models}
         return JSONResponse({"status": "ready", "models": list(startup), "startup_seconds": startup})
 

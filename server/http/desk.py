@@ -22,8 +22,7 @@ from server.observe.account import Source
 from server.schedule.admission import Admitted, Refused, Wanted, auto_choices
 
 if TYPE_CHECKING:
-    from server.backend.line import Line
-    from server.backend.lines import Lines
+    from server.backend.roads import Road, Roads
     from server.http.departure import Watch
     from server.observe.metrics import Metrics
 
@@ -66,7 +65,7 @@ class _Place:
 
     plan: Plan
     steps: int
-    line: Line
+    line: Road
     key: Hashable | None
     """Where the result is kept; None: nowhere."""
     goal: Admitted | Flight
@@ -76,7 +75,7 @@ class _Place:
 class Desk:
     """Answers plans."""
 
-    def __init__(self, lines: Lines, cache: ResponseCache, metrics: Metrics) -> None:
+    def __init__(self, lines: Roads, cache: ResponseCache, metrics: Metrics) -> None:
         self._lines = lines
         self._cache = cache
         self._metrics = metrics

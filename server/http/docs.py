@@ -27,7 +27,7 @@ from server.http.variations import variations
 from server.version import version
 
 if TYPE_CHECKING:
-    from server.backend.lines import Lines
+    from server.backend.roads import Roads
 
 _FILES = {
     "swagger-ui-bundle.js": "text/javascript",
@@ -44,7 +44,7 @@ The same fingerprint, seed, label, steps and guidance give the same bytes. Every
 9457)."""
 
 
-def add_docs(api: FastAPI, lines: Lines, max_images: int) -> None:
+def add_docs(api: FastAPI, lines: Roads, max_images: int) -> None:
     """Add the page, its files and the document to `api`."""
 
     @api.get("/openapi.json", include_in_schema=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from server.backend.lines import Lines
+    from server.backend.roads import Roads
     from server.http.front import Application
     from server.http.gate import Closed
     from server.observe.logs import Log
@@ -57,7 +57,7 @@ def add_sight_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def guard(
-    app: Application, api: FastAPI, args: argparse.Namespace, lines: Lines, metrics: Metrics, log: Log
+    app: Application, api: FastAPI, args: argparse.Namespace, lines: Roads, metrics: Metrics, log: Log
 ) -> Application:
     """`app` behind all that the flags ask for.
 

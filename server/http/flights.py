@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
 from server.backend.queue import QueueFull
+from server.backend.roads import Overtaken
 from server.http import problem
 from server.http.cache import ResponseCache
 from server.http.plan import Plan, Visit
@@ -15,13 +16,13 @@ from server.jobs import Job, Part, Result, Stopped
 from server.schedule.admission import Admitted
 
 if TYPE_CHECKING:
-    from server.backend.line import Line
+    from server.backend.roads import Road
 
 
 class Flight:
     """One job with a line, and who waits for it."""
 
-    def __init__(self, line: Line, job: Job, key: Hashable | None, explicit: bool, keep: bool) -> None:
+    def __init__(self, line: Road, job: Job, key: Hashable | None, explicit: bool, keep: bool) -> None:
         self.line = line
         self.job = job
         self.key = key
@@ -48,7 +49,7 @@ class Flight:
         return self.job.deadline <= latest(visit, self.line)
 
 
-def latest(visit: Visit, line: Line) -> float:
+def latest(visit: Visit, line: Road) -> float:
     """Until when a visitor who shares another's work waits for it, a time of its arrival's clock."""
     return visit.arrival + (line.default_deadline(visit.priority) if visit.deadline is None else visit.deadline)
 
@@ -69,7 +70,7 @@ class Flights:
 
     async def launch(
         self,
-        line: Line,
+        line: Road,
         plan: Plan,
         visit: Visit,
         admitted: Admitted,
@@ -88,6 +89,8 @@ class Flights:
             future = await line.dispatch.submit(job, on_part)
         except QueueFull as error:
             raise problem.queue_full(str(error)) from None
+        except Overtaken as error:
+            raise problem.refused(error.refused, visit.deadline) from None
         except Stopped as error:
             raise problem.not_ready(str(error)) from None
         if key is not None:

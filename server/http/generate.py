@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from server.backend.lines import Lines
+from server.backend.roads import Roads
 from server.http import problem, reply
 from server.http.ask import Ask, json_fields, query_fields, read, settle
 from server.http.desk import Desk, StreamMode
@@ -22,7 +22,7 @@ VARY: Header = (b"vary", b"accept")
 class Generate:
     """GET and POST /generate, to be the handle of an Endpoint."""
 
-    def __init__(self, desk: Desk, lines: Lines, max_images: int) -> None:
+    def __init__(self, desk: Desk, lines: Roads, max_images: int) -> None:
         self._desk = desk
         self._lines = lines
         self._max_images = max_images

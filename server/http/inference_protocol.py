@@ -10,15 +10,15 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
-from server.backend.lines import Lines
 from server.backend.model import Model
+from server.backend.roads import Roads
 from server.http.models import find_model
 
 PLATFORM = "onnx_onnxv1"
 """The protocol's name for an ONNX graph."""
 
 
-def add_inference_protocol(api: FastAPI, lines: Lines, version: str) -> None:
+def add_inference_protocol(api: FastAPI, lines: Roads, version: str) -> None:
     """Add the routes to `api`; `version` is the server's."""
 
     @api.get("/v2", tags=["server"], summary="Open Inference Protocol: the server")

@@ -21,7 +21,7 @@ from server.http.plan import Plan
 from server.jobs import Path
 
 if TYPE_CHECKING:
-    from server.backend.lines import Lines
+    from server.backend.roads import Roads
 
 DEFAULT_IMAGES = 8
 
@@ -68,7 +68,7 @@ class InterpolateAsk(Common):
 class Interpolate:
     """GET and POST /interpolate, to be the handle of an Endpoint."""
 
-    def __init__(self, desk: Desk, lines: Lines, max_images: int) -> None:
+    def __init__(self, desk: Desk, lines: Roads, max_images: int) -> None:
         self._desk = desk
         self._lines = lines
         self._max_images = max_images

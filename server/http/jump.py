@@ -26,7 +26,7 @@ from server.http.plan import Plan
 from server.jobs import Leap, Priority
 
 if TYPE_CHECKING:
-    from server.backend.lines import Lines
+    from server.backend.roads import Roads
 
 _SINGLE = 3.4028234663852886e38
 """The largest float32."""
@@ -61,7 +61,7 @@ class JumpAsk(BaseModel):
 class Jump:
     """POST /jump, to be the handle of an Endpoint."""
 
-    def __init__(self, desk: Desk, lines: Lines, max_images: int) -> None:
+    def __init__(self, desk: Desk, lines: Roads, max_images: int) -> None:
         self._desk = desk
         self._lines = lines
         self._max_images = max_images

@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
-from server.backend.lines import Lines
 from server.backend.model import Model
+from server.backend.roads import Roads
 from server.http.problem import Problem
 
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {
@@ -17,7 +17,7 @@ _NOT_FOUND: dict[int | str, dict[str, Any]] = {
 }
 
 
-def add_models(api: FastAPI, lines: Lines) -> None:
+def add_models(api: FastAPI, lines: Roads) -> None:
     """Add the routes to `api`."""
 
     @api.get("/v1/models", tags=["server"], summary="What is served")

@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from server.backend.lines import Lines
+from server.backend.roads import Roads
 from server.http import problem, reply
 from server.http.ask import json_fields
 from server.http.desk import Answer, Desk, Shown
@@ -29,7 +29,7 @@ _JSON: tuple[Header, ...] = ((b"content-type", b"application/json"), NO_STORE)
 class Generations:
     """POST /v1/images/generations, to be the handle of an Endpoint."""
 
-    def __init__(self, desk: Desk, lines: Lines, max_images: int) -> None:
+    def __init__(self, desk: Desk, lines: Roads, max_images: int) -> None:
         self._desk = desk
         self._lines = lines
         self._max_images = max_images

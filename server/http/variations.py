@@ -26,7 +26,7 @@ from server.http.uploads import FORM, MEDIA_TYPES, RULE, Uploads
 from server.jobs import Vary
 
 if TYPE_CHECKING:
-    from server.backend.lines import Lines
+    from server.backend.roads import Roads
 
 DEFAULT_STRENGTH = 0.7
 """A picture that is clearly another one and still resembles the upload."""
@@ -58,7 +58,7 @@ class VariationsAsk(Common):
 class Variations:
     """POST /variations, to be the handle of an Endpoint."""
 
-    def __init__(self, desk: Desk, lines: Lines, uploads: Uploads, max_images: int) -> None:
+    def __init__(self, desk: Desk, lines: Roads, uploads: Uploads, max_images: int) -> None:
         self._desk = desk
         self._lines = lines
         self._uploads = uploads

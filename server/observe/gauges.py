@@ -16,8 +16,7 @@ from server.jobs import Priority
 from server.version import version
 
 if TYPE_CHECKING:
-    from server.backend.line import Line
-    from server.backend.lines import Lines
+    from server.backend.roads import Road, Roads
 
 _CLASSES: tuple[Priority, ...] = get_args(Priority)
 
@@ -58,7 +57,7 @@ class BuildInfo(Collector):
 class LineGauges(Collector):
     """What the lines of a server are like now: `Line.capacity`, and what serves."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: Roads) -> None:
         self._lines = lines
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -94,7 +93,7 @@ class LineGauges(Collector):
             for what, bound in bounds.items():
                 bound.add_metric((model,), sum(one["bounds"][what] for one in now))
             up.add_metric((model,), sum(one["workers"] for one in now))
-            wanted.add_metric((model,), sum(len(line.supervisors) for line in lines))
+            wanted.add_metric((model,), sum(line.workers_wanted for line in lines))
             knee.add_metric((model,), max(one["rows_per_tick"] for one in now))
             for rows in {rows: None for one in now if one["measured"] for rows in one["tick_seconds"]}:
                 cost.add_metric(
@@ -108,9 +107,9 @@ class LineGauges(Collector):
         ready.add_metric((), self._lines.up)
         yield ready
 
-    def _by_name(self) -> dict[str, list[Line]]:
+    def _by_name(self) -> dict[str, list[Road]]:
         """The lines that have been ready, by the names of their models: two versions of one count together."""
-        found: dict[str, list[Line]] = {}
+        found: dict[str, list[Road]] = {}
         for line in self._lines.lines:
             if line.model is not None:
                 found.setdefault(line.model.name, []).append(line)

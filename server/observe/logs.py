@@ -36,7 +36,9 @@ Line = dict[str, Any]
 class Log:
     """Lines on their way to a file descriptor."""
 
-    def __init__(self, form: Form, descriptor: int = 2) -> None:
+    def __init__(self, form: Form, descriptor: int = 2, command: str = "serve") -> None:
+        """`command` is the subcommand that speaks."""
+        self._command = command
         self._form = form
         self._descriptor = descriptor
         self._lines: deque[Callable[[], Line]] = deque()
@@ -91,7 +93,7 @@ class Log:
                 self.left_out += left_out + len(lines)
 
     def _text(self, line: Line) -> str:
-        return (json.dumps(line) if self._form == "json" else as_text(line)) + "\n"
+        return (json.dumps(line) if self._form == "json" else as_text(line, self._command)) + "\n"
 
 
 class Handler(logging.Handler):
@@ -109,9 +111,9 @@ class Handler(logging.Handler):
         self._log.add(lambda: line, now=True)
 
 
-def set_up(form: Form, descriptor: int = 2) -> Log:
+def set_up(form: Form, descriptor: int = 2, command: str = "serve") -> Log:
     """Send what is logged from now on to a file descriptor (default: stderr); the rest of it when the process ends."""
-    log = Log(form, descriptor)
+    log = Log(form, descriptor, command)
     atexit.register(log.close)
     logging.getLogger().addHandler(Handler(log))
     logging.getLogger("longjump").setLevel(logging.INFO)
@@ -146,10 +148,10 @@ def request_line(method: str, path: str, caller: Caller, account: Account, start
     return line
 
 
-def as_text(line: Line) -> str:
+def as_text(line: Line, command: str = "serve") -> str:
     """A line for a person: its message, and name=value for the rest."""
     if line["message"] != "request":
-        return f"longjump serve: {line['message']}"
+        return f"longjump {command}: {line['message']}"
     rest = ((name, value) for name, value in line.items() if name not in ("level", "message"))
     return " ".join(f"{name}={_plain(value)}" for name, value in rest)
 

@@ -19,7 +19,7 @@ from server.observe.gauges import BuildInfo, CacheGauges, LineGauges
 from server.observe.series import Count, Family, Spread
 
 if TYPE_CHECKING:
-    from server.backend.lines import Lines
+    from server.backend.roads import Roads
     from server.observe.account import Account
     from server.observe.gauges import Sized
 
@@ -52,7 +52,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(BuildInfo())
-        self._lines: Lines | None = None
+        self._lines: Roads | None = None
         counter, histogram = self._counter, self._histogram
         self._requests = counter(
             "requests_total", "Requests for pictures answered.", "endpoint", "priority", "steps", "code"
@@ -103,7 +103,7 @@ class Metrics:
             self._refused.child(reason)
         self._late, self._expired = missed.child("late"), missed.child("expired")
 
-    def watch(self, lines: Lines) -> None:
+    def watch(self, lines: Roads) -> None:
         """Show what `lines` are like whenever somebody looks: backlog, workers, engines and their costs."""
         self._lines = lines
         self.registry.register(LineGauges(lines))

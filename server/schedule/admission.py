@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from server.jobs import Priority
 from server.schedule.costs import Costs
@@ -39,6 +39,24 @@ RENOISING_STEPS = 2
 Reason = Literal["requests", "bytes", "row_steps", "deadline", "impossible"]
 """Why a request is refused. requests, bytes, row_steps: a bound of the queue. deadline: it would be done too late.
 impossible: it would be too late on an idle server, so that coming back later does not help."""
+
+
+class Load(Protocol):
+    """What is admitted and not done, as far as admission looks at it."""
+
+    @property
+    def requests(self) -> int: ...
+    @property
+    def total(self) -> int:
+        """Row-steps."""
+
+    @property
+    def bytes(self) -> int: ...
+    def row_steps(self, priority: Priority) -> int:
+        """Row-steps of a class."""
+
+    def ahead_of(self, client: str, priority: Priority, row_steps: int) -> int:
+        """Row-steps that run before a newcomer of so many is done."""
 
 
 class Backlog:
@@ -108,7 +126,7 @@ class Bounds:
     max_row_steps: int
     max_bytes: int
 
-    def excess(self, backlog: Backlog, row_steps: int, size: int) -> Excess | None:
+    def excess(self, backlog: Load, row_steps: int, size: int) -> Excess | None:
         """The first bound that one more request of so many row-steps and bytes would break; None if it fits."""
         if not backlog.requests:
             return None
@@ -166,9 +184,9 @@ class Refused:
 
 def decide(
     wanted: Wanted,
-    backlog: Backlog,
+    backlog: Load,
     costs: Costs,
-    workers: int,
+    workers: float,
     bounds: Bounds,
     now: float,
     default_deadline: float | None = None,
@@ -192,9 +210,9 @@ def decide(
 def _decide(
     wanted: Wanted,
     steps: int,
-    backlog: Backlog,
+    backlog: Load,
     costs: Costs,
-    workers: int,
+    workers: float,
     bounds: Bounds,
     now: float,
     default_deadline: float | None,
@@ -204,7 +222,7 @@ def _decide(
     ahead = backlog.ahead_of(wanted.client, wanted.priority, row_steps)
     wait = ahead * pace
     alone = costs.service_seconds(wanted.rows, steps)
-    in_company = steps * math.ceil(wanted.rows / costs.knee) * costs.tick_seconds(costs.knee)
+    in_company = _in_company(costs, wanted.rows, steps)
     own = in_company if ahead else alone
 
     excess = bounds.excess(backlog, row_steps, wanted.size)
@@ -218,12 +236,33 @@ def _decide(
     due = virtual_deadline(wanted.arrival, alone, explicit)
     admitted = Admitted(steps, due, wanted.arrival + allowed, wait)
     gone = now - wanted.arrival
-    too_long = wait - min(WAIT_SHARE * allowed, SAFETY * allowed - own) + gone
+    too_long = wait - _longest_wait(allowed, own) + gone
     if not costs.known or too_long <= 0.0:
         return admitted
     if alone > SAFETY * allowed:
         return Refused("impossible", wait, None)
     return Refused("deadline", wait, too_long)
+
+
+def most_ahead(costs: Costs, workers: float, rows: int, steps: int, allowed: float, gone: float) -> float:
+    """Row-steps that may run before a request of so many rows and steps: with more of them `decide` refuses it.
+
+    `allowed` and `gone` are seconds from its arrival: until its deadline, and until now.
+    """
+    if not costs.known:
+        return math.inf
+    pace = costs.row_seconds / max(1, workers)
+    return max(0.0, (_longest_wait(allowed, _in_company(costs, rows, steps)) - gone) / pace)
+
+
+def _in_company(costs: Costs, rows: int, steps: int) -> float:
+    """Seconds of a request's own work in full ticks."""
+    return steps * math.ceil(rows / costs.knee) * costs.tick_seconds(costs.knee)
+
+
+def _longest_wait(allowed: float, own: float) -> float:
+    """Seconds that a request with so many until its deadline, and so many of work, may wait before it starts."""
+    return min(WAIT_SHARE * allowed, SAFETY * allowed - own)
 
 
 def auto_choices(manifest: Manifest, min_steps: int | None = None, max_steps: int | None = None) -> list[int]:

@@ -21,7 +21,7 @@ BY_NAME_ONLY: dict[str, str] = {
 }
 """Declared, used, and never imported by our code: distribution -> who uses it."""
 
-RESERVED_EXTRAS = {"gpu", "tensorrt", "redis"}
+RESERVED_EXTRAS = {"gpu", "tensorrt"}
 """Extras whose libraries nothing imports yet (gpu: the same module as cpu)."""
 
 SELF = "longjump"

@@ -23,6 +23,7 @@ SOURCES = {
     "webdataset": ("trainer.data.webdataset", "your pictures in tar shards, as WebDataset has them"),
     "npz": ("trainer.data.npz", "your own arrays: images or x (points), and labels"),
     "latents": ("trainer.data.latents", "your own arrays: latents that an autoencoder has made, and labels"),
+    "encoded": ("trainer.data.encoded", "pictures of another data set as the latents of an autoencoder"),
     "points": ("trainer.data.points", "points from a known distribution, or your own"),
 }
 

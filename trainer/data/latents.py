@@ -19,7 +19,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--test-from", dest="test_files", type=Path, nargs="+", metavar="FILE", help="npz files of the test split"
     )
-    parser.add_argument("--mean", type=_numbers, metavar="M,...", help="subtracted, one number or one per channel")
-    parser.add_argument("--scale", type=_numbers, metavar="S,...", help="multiplied by, one number or one per channel")
+    parser.add_argument("--mean", type=numbers, metavar="M,...", help="subtracted, one number or one per channel")
+    parser.add_argument("--scale", type=numbers, metavar="S,...", help="multiplied by, one number or one per channel")
     parser.add_argument("--autoencoder", metavar="NAME", help="which one made them, for the record")
     parser.add_argument("--classes", metavar="A,B,...", help="names of the labels (default: 0,1,...)")
     parser.add_argument("--name", help="name of the data set (default: that of the first file)")
@@ -54,8 +54,8 @@ def build(args: argparse.Namespace, folder: Path) -> Built:
     test = [LatentFile(path) for path in args.test_files or []]
     check_alike([*train, *test])
     channels = train[0].shape[1]
-    mean = _per_channel("mean", args.mean, train, channels)
-    scale = _per_channel("scale", args.scale, train, channels)
+    mean = _stated("mean", args.mean, train, channels)
+    scale = _stated("scale", args.scale, train, channels)
     if mean is None or scale is None:
         found_mean, found_std = statistics(train)
         mean = found_mean if mean is None else mean
@@ -76,6 +76,25 @@ def build(args: argparse.Namespace, folder: Path) -> Built:
     latents = {"rule": RULE, "mean": mean.tolist(), "scale": scale.tolist(), "autoencoder": args.autoencoder}
     info = {"licence": args.licence or "unknown", "latents": latents}
     return Built(args.name or args.train_files[0].stem, "image", classes, splits, info)
+
+
+class Latents(Protocol):
+    """Latents in a file, of which a few rows at a time are read."""
+
+    @property
+    def path(self) -> Path:
+        """The file, for messages."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one row, or of all of them: the last three sides are [C, H, W]."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """As it is stored."""
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Consecutive rows, float32 [n, C, H, W], all finite."""
 
 
 class LatentFile:
@@ -141,9 +160,9 @@ def check_alike(files: Sequence[LatentFile]) -> None:
                 raise ValueError(f"{file.path} and {first.path} have different arrays {key}")
 
 
-def statistics(files: Sequence[LatentFile]) -> tuple[np.ndarray, np.ndarray]:
+def statistics(files: Sequence[Latents]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation per channel, float64 [C], over all files. ValueError for a constant channel."""
-    channels = files[0].shape[1]
+    channels = files[0].shape[-3]
     count, total, square = 0, np.zeros(channels), np.zeros(channels)
     shift: np.ndarray | None = None  # near the mean, so that the squares do not cancel
     for file in files:
@@ -163,9 +182,9 @@ def statistics(files: Sequence[LatentFile]) -> tuple[np.ndarray, np.ndarray]:
     return shift + mean, std
 
 
-def write_z(file: Path, sources: Sequence[LatentFile], mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def write_z(file: Path, sources: Sequence[Latents], mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Write z of all sources to a new .npy file, in their type, and map it. Raises ValueError where z is too large."""
-    with ArrayFile(file, sources[0].shape[1:], sources[0].dtype) as out:
+    with ArrayFile(file, sources[0].shape[-3:], sources[0].dtype) as out:
         for source in sources:
             for rows in source.blocks():
                 z = (rows - mean[:, None, None].astype(np.float32)) * scale[:, None, None].astype(np.float32)
@@ -187,15 +206,19 @@ def _read_header(member: Any, path: Path) -> tuple[tuple[int, ...], bool, np.dty
     return shape, fortran and len(shape) > 1, dtype
 
 
-def _per_channel(key: str, given: list[float] | None, files: Sequence[LatentFile], channels: int) -> np.ndarray | None:
+def _stated(key: str, given: list[float] | None, files: Sequence[LatentFile], channels: int) -> np.ndarray | None:
     """What the command line says, else the first file, as float64 [C]; None where neither does. Raises ValueError."""
     found = given if given is not None else files[0].small.get(key)
     if found is None:
         return None
-    where = f"--{key}" if given is not None else f"{files[0].path}: {key}"
-    values = np.asarray(found)
-    if values.dtype.kind not in "fiu" or not np.isfinite(values).all() or (key == "scale" and not (values > 0).all()):
-        raise ValueError(f"{where} is {values.tolist()}; it must be finite numbers" + (" above 0" * (key == "scale")))
+    return per_channel(f"--{key}" if given is not None else f"{files[0].path}: {key}", found, channels)
+
+
+def per_channel(where: str, found: Any, channels: int) -> np.ndarray:
+    """A mean, or a scale if `where` ends so, as float64 [C]. Raises ValueError that begins with `where`."""
+    values, positive = np.asarray(found), where.endswith("scale")
+    if values.dtype.kind not in "fiu" or not np.isfinite(values).all() or (positive and not (values > 0).all()):
+        raise ValueError(f"{where} is {values.tolist()}; it must be finite numbers" + (" above 0" * positive))
     if values.size not in (1, channels) or values.ndim > 1:
         raise ValueError(
             f"{where} has the shape {list(values.shape)}; give one number, or one per channel ({channels})"
@@ -209,7 +232,7 @@ def _labels(files: Sequence[LatentFile]) -> np.ndarray | None:
     return np.concatenate([check_label_array(file.small["labels"], file.shape[0], file.path) for file in files])
 
 
-def _numbers(text: str) -> list[float]:
+def numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:

@@ -1,0 +1,246 @@
+"""The agent of a worker machine: joins its local lines to the fleet, keeps what it took alive, and leaves in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from server.backend.line import Line
+from server.fleet.clock import FleetClock
+from server.fleet.connection import PATIENCE, Away, Pause, Redis
+from server.fleet.hold import Hold
+from server.fleet.keys import Keys
+from server.fleet.outbox import Outbox
+from server.fleet.pipe import Pipe
+from server.fleet.pull import Puller
+from server.fleet.roster import ANNOUNCE_SECONDS, LIFE_SECONDS, TTL_SECONDS, Announcement, write_model
+from server.fleet.scripts import Command, script
+from server.jobs import Priority
+from server.version import version
+
+CLASSES: tuple[Priority, ...] = ("interactive", "batch")
+
+LEASE_SECONDS = 3.0
+"""An agent that gives no sign of life for so long is taken for dead: others run what it had."""
+
+BLOCK_SECONDS = 5.0
+"""How long one read waits for cancellations."""
+
+SWEEP_SECONDS = 60.0
+FORGET_SECONDS = 600.0
+"""How often names of agents that are gone are swept out of the groups, and how long they are left there."""
+
+LEFT_MS = 10**9
+"""What an entry that is handed back says it was left for: longer than any lease."""
+
+LAST_SECONDS = 5.0
+"""How long a leaving agent tries to send its last answers."""
+
+LOG = logging.getLogger("longjump")
+
+
+class _Joined:
+    """A line that is in the fleet."""
+
+    def __init__(self, hold: Hold, pullers: list[Puller]) -> None:
+        self.hold = hold
+        self.pullers = pullers
+        self.reading: list[asyncio.Task[None]] = []
+
+
+class Agent:
+    """All that one worker process group has to do with Redis."""
+
+    def __init__(self, redis: Redis, keys: Keys, name: str, lease: float = LEASE_SECONDS) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._name = name
+        self._lease = lease
+        self._clock = FleetClock()
+        self._pipe = Pipe(redis)
+        self._outbox = Outbox(redis)
+        self._joined: list[_Joined] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._draining = asyncio.Event()
+        for work in (self._pipe.run(), self._outbox.run(), self._obey()):
+            self._begin(work)
+
+    @property
+    def held(self) -> int:
+        """Entries that are here."""
+        return sum(len(joined.hold.entries) for joined in self._joined)
+
+    @property
+    def joined(self) -> bool:
+        """Whether every line that was given has said in Redis that it is there."""
+        return bool(self._joined) and not self._redis.away
+
+    async def join(self, line: Line) -> None:
+        """Put a line into the fleet once its workers are warm."""
+        await line.ready.wait()
+        if self._draining.is_set():
+            return
+        hold = Hold(line, self._keys, self._clock, self._outbox, self._name)
+        pause = Pause()
+        while True:
+            try:
+                await self._announce(hold)
+                break
+            except (Away, ResponseError):
+                await pause.wait()
+        if self._draining.is_set():
+            return
+        joined = _Joined(hold, [Puller(self._redis, hold, priority, self._name) for priority in CLASSES])
+        self._joined.append(joined)
+        joined.reading = [self._begin(puller.run()) for puller in joined.pullers]
+        self._begin(self._keep_announced(hold))
+        self._begin(self._keep_alive(joined))
+        LOG.info(f"{hold.model.name} is in the fleet, fingerprint {hold.model.fingerprint}")
+
+    async def drain(self, patience: float) -> int:
+        """Take no more work, finish what is here within `patience` seconds, hand the rest to others: how much of it."""
+        self._draining.set()
+        until = time.monotonic() + patience
+        for joined in self._joined:
+            for puller in joined.pullers:
+                puller.stop()
+        await self._retire()
+        reading = [task for joined in self._joined for task in joined.reading]
+        if reading:
+            await asyncio.wait(reading, timeout=max(0.1, patience))
+        while self.held and time.monotonic() < until:
+            busy = next(joined.hold for joined in self._joined if joined.hold.entries)
+            await busy.change(min(0.25, max(0.0, until - time.monotonic())))
+        left = self.held
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._outbox.empty.wait(), LAST_SECONDS)
+        with contextlib.suppress(Away, ResponseError, TimeoutError):
+            await asyncio.wait_for(self._leave(), LAST_SECONDS)
+        return left
+
+    async def close(self) -> None:
+        """Give up everything that is still going on."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.append(task)
+        return task
+
+    async def _announce(self, hold: Hold) -> None:
+        """Say that a line is here. Raises Away and ResponseError."""
+        dispatch, model = hold.line.dispatch, hold.model
+        dispatch.hear()
+        told = Announcement(
+            agent=self._name,
+            fingerprint=model.fingerprint,
+            name=model.name,
+            workers=dispatch.workers,
+            costs=dispatch.costs.to_dict(),
+            lease=self._lease,
+            rows=hold.rows,
+            version=version(),
+        )
+        keys = (self._keys.agents, self._keys.until, self._keys.epoch, self._keys.model(model.fingerprint))
+        queue = self._keys.queue(model.fingerprint, "interactive")
+        ttl, life = int(1000 * TTL_SECONDS), int(1000 * LIFE_SECONDS)
+        asked = time.monotonic()
+        seconds, micros, _, known = await self._pipe.call(
+            *script("announce", (*keys, *queue), told.member, told.write(), ttl, life, self._name)
+        )
+        self._clock.learn(int(seconds), int(micros), asked, time.monotonic())
+        if not known:
+            await self._pipe.call("SET", self._keys.model(model.fingerprint), write_model(model), "PX", life)
+
+    async def _keep_announced(self, hold: Hold) -> None:
+        while not self._draining.is_set():
+            await asyncio.sleep(ANNOUNCE_SECONDS * random.uniform(0.8, 1.0))
+            if hold.line.up and not self._draining.is_set():
+                with contextlib.suppress(Away, ResponseError):
+                    await self._announce(hold)
+
+    async def _keep_alive(self, joined: _Joined) -> None:
+        """While its workers are up: renew what is here, and take what others left behind."""
+        hold, channel = joined.hold, self._redis.channel()
+        swept = time.monotonic()
+        try:
+            while True:
+                await asyncio.sleep(self._lease / 3 * random.uniform(0.8, 1.0))
+                if not hold.line.up:
+                    continue
+                with contextlib.suppress(Away):
+                    await self._renew(hold)
+                    for puller in joined.pullers:
+                        await puller.reclaim(channel, self._lease)
+                    if time.monotonic() - swept > SWEEP_SECONDS:
+                        swept = time.monotonic()
+                        sweep = (script("sweep", [one.stream], int(1000 * FORGET_SECONDS)) for one in joined.pullers)
+                        await channel.call(*sweep)
+        finally:
+            await channel.close()
+
+    async def _renew(self, hold: Hold, idle: int = 0) -> None:
+        """Keep what is here; what is not ours any more is dropped. `idle`: see keep.lua. Raises Away."""
+        for priority in CLASSES:
+            ids = [entry.id for entry in hold.entries.values() if entry.priority == priority]
+            if ids:
+                work = self._keys.work(hold.model.fingerprint, priority)
+                try:
+                    lost = await self._pipe.call(*script("keep", [work], self._name, idle, *ids))
+                except ResponseError as error:
+                    LOG.error("what is here could not be kept: %s", error)
+                    continue
+                for entry in lost:
+                    hold.lose(entry)
+
+    async def _obey(self) -> None:
+        """Drop what nobody waits for any more, until cancelled."""
+        stream = self._keys.control(self._name)
+        channel, pause = self._redis.channel(), Pause()
+        read = ("XREAD", "COUNT", 1000, "BLOCK", int(1000 * BLOCK_SECONDS), "STREAMS", stream, "0-0")
+        taken: list[bytes] = []
+        try:
+            while True:
+                delete: list[Command] = [("XDEL", stream, *taken)] if taken else []
+                try:
+                    found = (await channel.call(*delete, read, patience=BLOCK_SECONDS + PATIENCE))[-1]
+                except Away:
+                    found = None
+                    await pause.wait()
+                    continue
+                taken = []
+                if isinstance(found, ResponseError):
+                    await pause.wait()
+                    continue
+                pause.reset()
+                for number, fields in found[0][1] if found else ():
+                    taken.append(number)
+                    for joined in self._joined:
+                        joined.hold.cancel(fields[1])
+        finally:
+            await channel.close()
+
+    async def _retire(self) -> None:
+        """Send nobody here any more."""
+        members = [f"{self._name}/{joined.hold.model.fingerprint}" for joined in self._joined]
+        if members:
+            with contextlib.suppress(Away, ResponseError, TimeoutError):
+                await asyncio.wait_for(self._pipe.call("HDEL", self._keys.agents, *members), PATIENCE)
+                await asyncio.wait_for(self._pipe.call("ZREM", self._keys.until, *members), PATIENCE)
+
+    async def _leave(self) -> None:
+        """Hand back what is still here, and forget this agent's name. Raises Away and ResponseError."""
+        for joined in self._joined:
+            await self._renew(joined.hold, LEFT_MS)
+            for puller in joined.pullers:
+                await self._pipe.call(*script("sweep", [puller.stream], 0, self._name))
+        await self._pipe.call("DEL", self._keys.control(self._name))

@@ -1,0 +1,233 @@
+"""Connections to Redis: from a URL, with timeouts of our own, and whether Redis is there at all.
+
+A `Channel` is one connection that sends commands and reads their answers, all of a call in one round trip. It connects
+when it is first used and again after it was lost; it never sends anything twice. Answers are raw: bytes, whole numbers,
+lists, None, and ResponseError in the place of a command that Redis refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis.asyncio import Connection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError, ResponseError
+
+from server.fleet.scripts import LOAD, Command
+
+PATIENCE = 2.0
+"""Seconds that a round trip may take which does not wait for anything."""
+
+CONNECT_SECONDS = 3.0
+
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 2.0
+"""Seconds between two attempts to reach a Redis that is away: twice the one before, within these, by chance up to
+twice as short."""
+
+PASSWORD = "LONGJUMP_REDIS_PASSWORD"
+"""Environment variable: the password, where it shall not be in the process list."""
+
+
+_NOT_NOW = ("MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "TRYAGAIN", "MISCONF")
+"""How a Redis begins its answer that cannot serve now, through no fault of the command."""
+
+
+class Away(Exception):
+    """Redis did not answer; what was sent may have been done or not."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which Redis, and how to be let in."""
+
+    url: str
+    """redis://, rediss:// (TLS) or unix://; user, password and database as usual."""
+    password_file: Path | None = None
+    ca: Path | None = None
+    """Certificates that may have signed the server's; None: the system's."""
+    certificate: Path | None = None
+    key: Path | None = None
+    """This client's own, where the server asks for one."""
+
+    @property
+    def shown(self) -> str:
+        """The URL without user and password, to be printed."""
+        parts = urlsplit(self.url)
+        host = parts.netloc.rpartition("@")[2]
+        return f"{parts.scheme}://{host}{parts.path}"
+
+    def options(self) -> dict[str, Any]:
+        """Arguments of redis-py's connections. ValueError or OSError for what cannot be right."""
+        scheme = urlsplit(self.url).scheme
+        if scheme not in ("redis", "rediss", "unix"):
+            raise ValueError(
+                f"--redis {self.shown}: not the URL of a Redis; write redis://HOST:6379, rediss://HOST:6379 for TLS, "
+                "or unix:///PATH"
+            )
+        found: dict[str, Any] = {}
+        if self.password_file is not None:
+            found["password"] = self.password_file.read_text(encoding="utf-8").strip()
+        elif PASSWORD in os.environ:
+            found["password"] = os.environ[PASSWORD]
+        tls = {"ssl_ca_certs": self.ca, "ssl_certfile": self.certificate, "ssl_keyfile": self.key}
+        given = {name: str(path) for name, path in tls.items() if path is not None}
+        if given and scheme != "rediss":
+            raise ValueError(f"--redis {self.shown}: certificates are for TLS; write rediss:// or leave them out")
+        for path in given.values():
+            Path(path).read_bytes()  # an error that names the file, now
+        return found | given
+
+
+class Redis:
+    """One Redis, as this process sees it."""
+
+    def __init__(self, where: Where, name: str, say: Callable[[str], None]) -> None:
+        """`name` is shown to who lists Redis' clients. ValueError or OSError for a `where` that cannot be right."""
+        self.shown = where.shown
+        self._say = say
+        self._lost: float | None = None
+        self.on_return: Callable[[], None] = lambda: None
+        """Called when Redis is back."""
+        self._pool = ConnectionPool.from_url(
+            where.url,
+            protocol=2,
+            # Ours are around each round trip: the library's would cut off a read that waits for work.
+            socket_timeout=None,
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_keepalive=True,
+            retry=Retry(NoBackoff(), 0),
+            client_name=name,
+            **where.options(),
+        )
+
+    @property
+    def away(self) -> bool:
+        """Whether Redis could not be reached when this was last tried."""
+        return self._lost is not None
+
+    def channel(self) -> Channel:
+        """A connection of its own."""
+        return Channel(self)
+
+    async def check(self) -> None:
+        """Reach Redis once. ValueError if it does not let us in; if it is away that is said, and no error."""
+        channel = self.channel()
+        try:
+            await channel.call(("PING",))
+        except Away as error:
+            cause = error.__cause__
+            if isinstance(cause, AuthenticationError | ssl.SSLError | ResponseError):
+                raise ValueError(f"--redis {self.shown}: {cause}") from None
+        finally:
+            await channel.close()
+
+    async def connect(self) -> Connection:
+        """A new connection that knows our scripts. Raises Away."""
+        connection: Connection = self._pool.make_connection()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await connection.connect()
+                await connection.send_packed_command(connection.pack_commands(LOAD), check_health=False)
+                for _ in LOAD:
+                    await connection.read_response()
+        except (RedisError, OSError, TimeoutError) as error:
+            await _drop(connection)
+            self._mark_away(error)
+            raise Away(f"Redis at {self.shown} cannot be reached: {_words(error)}") from error
+        except BaseException:
+            await _drop(connection)
+            raise
+        self._mark_back()
+        return connection
+
+    def _mark_away(self, error: BaseException) -> None:
+        if self._lost is None:
+            self._lost = time.monotonic()
+            self._say(f"Redis at {self.shown} cannot be reached: {_words(error)}; trying again until it is there")
+
+    def _mark_back(self) -> None:
+        if self._lost is not None:
+            self._say(f"Redis at {self.shown} is there again, after {time.monotonic() - self._lost:.1f} s")
+            self._lost = None
+            self.on_return()
+
+
+class Channel:
+    """One connection, for one call at a time."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._connection: Connection | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._connection is not None
+
+    async def call(self, *commands: Command, patience: float = PATIENCE) -> list[Any]:
+        """Send commands and give their answers, in a round trip of at most `patience` seconds. Raises Away."""
+        if self._connection is None:
+            self._connection = await self._redis.connect()
+        connection = self._connection
+        try:
+            async with asyncio.timeout(patience):
+                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                return [await _answer(connection) for _ in commands]
+        except (RedisError, OSError, TimeoutError) as error:
+            await self.close()
+            raise Away(f"Redis at {self._redis.shown} does not answer: {_words(error)}") from error
+        except BaseException:
+            await self.close()  # answers of this call must not be taken for those of the next
+            raise
+
+    async def close(self) -> None:
+        """Give the connection up; the next call makes another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await _drop(connection)
+
+
+class Pause:
+    """How long to wait before Redis is tried again."""
+
+    def __init__(self) -> None:
+        self._longest = FIRST_PAUSE
+
+    def reset(self) -> None:
+        """It worked."""
+        self._longest = FIRST_PAUSE
+
+    async def wait(self) -> None:
+        """Wait longer each time, and not at the same moments as all the others."""
+        await asyncio.sleep(self._longest * random.uniform(0.5, 1.0))
+        self._longest = min(LONGEST_PAUSE, 2 * self._longest)
+
+
+async def _answer(connection: Connection) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        if isinstance(error, ReadOnlyError) or str(error).startswith(_NOT_NOW):
+            raise ConnectionError(str(error)) from None  # another Redis takes over, and this one writes nothing
+        return error
+
+
+async def _drop(connection: Connection) -> None:
+    with contextlib.suppress(Exception):
+        await connection.disconnect(nowait=True)
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)

@@ -1,0 +1,197 @@
+"""What a fleet serves, as one API process sees it: a line for each engine that agents have announced."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError
+
+from server.backend.model import Model
+from server.fleet.clock import FleetClock
+from server.fleet.connection import Away, Redis, Where
+from server.fleet.inflight import InFlight
+from server.fleet.keys import Keys
+from server.fleet.line import FleetLine
+from server.fleet.pipe import Pipe
+from server.fleet.roster import ANNOUNCE_SECONDS, Announcement, read, read_model
+from server.fleet.scripts import script
+from server.jobs import Stopped
+from server.schedule.admission import Bounds
+
+if TYPE_CHECKING:
+    from server.backend.line import Observer
+
+KEPT_SECONDS = 600.0
+"""How long the name of an engine without agents is kept, so that its clients hear "no worker now" and not "unknown"."""
+
+LAST_SECONDS = 2.0
+"""How long a stopping process has to take back what it asked for."""
+
+LOG = logging.getLogger("longjump")
+
+
+def own_name() -> str:
+    """A name that no other process has, and that tells a person which one it is."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def where(args: argparse.Namespace) -> Where:
+    """The Redis that the flags name."""
+    return Where(args.redis, args.redis_password_file, args.redis_ca, args.redis_cert, args.redis_key)
+
+
+async def open_lines(args: argparse.Namespace, bounds: Bounds, observer: Observer) -> FleetLines:
+    """The lines of the fleet that the flags of `longjump serve` name. ValueError or OSError if it lets nobody in."""
+    api = own_name()
+    redis = Redis(where(args), f"longjump-api-{api}", LOG.info)
+    await redis.check()
+    lines = FleetLines(redis, Keys(args.fleet), api, bounds, args.deadline / 1000, observer)
+    lines.start()
+    return lines
+
+
+class FleetLines:
+    """See `server.backend.roads.Roads`. Lives on one event loop."""
+
+    def __init__(self, redis: Redis, keys: Keys, api: str, bounds: Bounds, deadline: float, observer: Observer) -> None:
+        self.draining = False
+        self.http_seconds = 0.0
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._redis = redis
+        self._keys = keys
+        self._api = api
+        self._bounds = bounds
+        self._deadline = deadline
+        self._clock = FleetClock()
+        self._pipe = Pipe(redis)
+        self.inflight = InFlight(redis, self._pipe, keys, self._clock, api, observer.cancelled)
+        redis.on_return = self.inflight.search
+        self._lines: dict[str, FleetLine] = {}
+        self._ready = asyncio.Event()
+        self._epoch: bytes | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def lines(self) -> Sequence[FleetLine]:
+        """All engines: by name, and of one name the one to take first."""
+        best = sorted(self._lines.values(), key=_by_name)
+        return tuple(best)
+
+    @property
+    def models(self) -> list[Model]:
+        """One for each engine; of several of one name the first is the one whose work begins first."""
+        return [line.model for line in self.lines]
+
+    @property
+    def complete(self) -> bool:
+        """Whether anything was ever announced."""
+        return bool(self._lines)
+
+    @property
+    def up(self) -> bool:
+        """Whether Redis answers and some engine has an agent."""
+        return not self._redis.away and any(line.up for line in self._lines.values())
+
+    @property
+    def lacking(self) -> str:
+        """Why it is not up."""
+        if self._redis.away:
+            return f"Redis at {self._redis.shown} cannot be reached"
+        return f"no worker is in the fleet {self._keys.fleet!r}; start one: longjump worker --redis URL BUNDLE"
+
+    def find(self, model: Model) -> FleetLine:
+        """The line of exactly this engine. Raises Stopped if it was forgotten."""
+        line = self._lines.get(model.fingerprint)
+        if line is None:
+            raise Stopped(f"no worker serves {model.name} now")
+        return line
+
+    async def ready(self) -> None:
+        """Wait until the first agent is there."""
+        await self._ready.wait()
+
+    async def load(self, folder: Path) -> FleetLine:
+        """Workers bring the bundles. Raises Stopped."""
+        raise Stopped(f"start a worker with it: longjump worker --redis URL {folder}")
+
+    def start(self) -> None:
+        """Begin to look and to listen."""
+        for work in (self._pipe.run(), self.inflight.read(), self._watch()):
+            self._tasks.append(asyncio.get_running_loop().create_task(work))
+
+    def close(self, reason: str) -> int:
+        """Fail every request that is still waiting; return how many there were."""
+        return self.inflight.close(reason)
+
+    async def stop(self, patience: float = LAST_SECONDS) -> None:
+        """Take back what nobody waits for any more, and leave nothing of this process in Redis."""
+        await self.inflight.settle(min(patience, LAST_SECONDS))
+        with contextlib.suppress(Away, ResponseError, TimeoutError):
+            await asyncio.wait_for(self._pipe.call("DEL", self._keys.reply(self._api)), LAST_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        """Look who is there, again and again."""
+        while True:
+            try:
+                await self._look()
+            except Away:
+                pass  # it is said where it was found out
+            except ResponseError as error:
+                LOG.error("Redis at %s refuses to tell who is there: %s", self._redis.shown, error)
+            await asyncio.sleep(ANNOUNCE_SECONDS)
+
+    async def _look(self) -> None:
+        asked = time.monotonic()
+        keys = (self._keys.agents, self._keys.until, self._keys.epoch)
+        seconds, micros, epoch, told = await self._pipe.call(*script("look", keys, self._api))
+        self._clock.learn(int(seconds), int(micros), asked, time.monotonic())
+        if epoch != self._epoch:
+            if self._epoch is not None:
+                self.inflight.search()
+            self._epoch = epoch
+        announced: dict[str, list[Announcement]] = {}
+        for one in read(told):
+            announced.setdefault(one.fingerprint, []).append(one)
+        for fingerprint in announced.keys() - self._lines.keys():
+            await self._open(fingerprint)
+        for fingerprint, line in tuple(self._lines.items()):
+            line.announce(announced.get(fingerprint, ()))
+            if not line.agents and time.monotonic() - line.seen > KEPT_SECONDS:
+                del self._lines[fingerprint]
+        await asyncio.gather(*(self._survey(line) for line in self._lines.values() if line.agents))
+        if self.up:
+            self._ready.set()
+
+    async def _open(self, fingerprint: str) -> None:
+        """An engine that was not known: read what it is."""
+        text = await self._pipe.call("GET", self._keys.model(fingerprint))
+        if text is None:
+            return  # its agent will tell
+        try:
+            model = read_model(text)
+        except ValueError as error:
+            LOG.error("a worker serves what this version cannot read: %s", error)
+            return
+        self._lines[fingerprint] = FleetLine(model, self._keys, self.inflight, self._bounds, self._deadline)
+        LOG.info(f"workers serve {model.name} {model.manifest.digest[:19]}, fingerprint {model.fingerprint}")
+
+    async def _survey(self, line: FleetLine) -> None:
+        queue = self._keys.queue(line.model.fingerprint, "interactive")
+        line.survey(*await self._pipe.call(*script("survey", queue)))
+
+
+def _by_name(line: FleetLine) -> tuple[Any, ...]:
+    return line.model.name, not line.up, line.predicted_wait(), line.model.fingerprint

@@ -1,0 +1,81 @@
+"""Commands of many, in their order, over one connection: what is called while a round trip runs goes with the next."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from server.fleet.connection import Away, Redis
+from server.fleet.scripts import LOAD, Command
+
+_Call = tuple[Command, "asyncio.Future[Any]"]
+
+
+class Pipe:
+    """Sends commands as they are called, until `run` is cancelled."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._channel = redis.channel()
+        self._calls: list[_Call] = []
+        self._wake = asyncio.Event()
+
+    def call(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
+        """A future of the answer; Away, or redis-py's ResponseError for what Redis refused.
+
+        After Away it may have been done all the same: once, or twice where the connection broke in the middle.
+        """
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self._redis.away and not self._channel.connected:
+            future.set_exception(Away(f"Redis at {self._redis.shown} cannot be reached"))
+        else:
+            self._calls.append((command, future))
+            self._wake.set()
+        return future
+
+    async def run(self) -> None:
+        """Send what is called."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                calls, self._calls = self._calls, []
+                await self._send(calls)
+        finally:
+            for _, future in self._calls:
+                future.cancel()
+            await self._channel.close()
+
+    async def _send(self, calls: list[_Call]) -> None:
+        commands = [command for command, _ in calls]
+        try:
+            answers = await self._twice(commands)
+            if any(isinstance(answer, NoScriptError) for answer in answers):  # somebody flushed the scripts
+                await self._channel.call(*LOAD)
+                again = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+                for n, answer in zip(again, await self._channel.call(*(commands[n] for n in again))):
+                    answers[n] = answer
+        except Away as away:
+            for _, future in calls:
+                if not future.done():
+                    future.set_exception(away)
+            return
+        for (_, future), answer in zip(calls, answers, strict=True):
+            if future.done():
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+    async def _twice(self, commands: list[Command]) -> list[Any]:
+        """A connection that was broken while nobody used it says so only when it is used."""
+        if self._channel.connected:
+            try:
+                return await self._channel.call(*commands)
+            except Away as away:
+                if isinstance(away.__cause__, TimeoutError):
+                    raise
+        return await self._channel.call(*commands)

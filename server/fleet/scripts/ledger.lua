@@ -1,0 +1,57 @@
+-- Stands before every other script: the parts that several have.
+
+local GROUP = 'workers'
+
+-- Row-steps and bytes that the entries of both classes ask for. No entries: nothing, whatever was counted.
+local function held(requests, load)
+    if requests == 0 then
+        return 0, 0, 0
+    end
+    local found = redis.call('HMGET', load, 'interactive', 'batch', 'bytes')
+    return tonumber(found[1] or 0), tonumber(found[2] or 0), tonumber(found[3] or 0)
+end
+
+-- An entry is deleted: take it off the load. The last one takes all, so that nothing can stay counted for ever.
+local function release(work, other, load, class, row_steps, size)
+    if redis.call('XLEN', work) + redis.call('XLEN', other) == 0 then
+        redis.call('DEL', load)
+    else
+        redis.call('HINCRBY', load, class, 0 - row_steps) -- not -row_steps: Lua writes -0
+        redis.call('HINCRBY', load, 'bytes', 0 - size)
+    end
+end
+
+-- A key lives for so many milliseconds from now, or longer if it does already.
+local function extend(key, life)
+    if redis.call('PTTL', key) < life then
+        redis.call('PEXPIRE', key, life)
+    end
+end
+
+-- Who holds an entry: {id, agent, idle milliseconds, deliveries}; nil if nobody does.
+local function holder(work, id)
+    local pending = redis.pcall('XPENDING', work, GROUP, id, id, 1)
+    return not pending.err and pending[1] or nil
+end
+
+-- Forget announcements that were not renewed. Writes in any case, and nothing that Redis refuses when its memory is
+-- full: what the same script writes after that goes through too.
+local function prune(agents, til)
+    local time = redis.call('TIME')
+    local now = time[1] * 1000 + math.floor(time[2] / 1000)
+    for _, gone in ipairs(redis.call('ZRANGEBYSCORE', til, '-inf', now)) do
+        redis.call('HDEL', agents, gone)
+    end
+    redis.call('ZREMRANGEBYSCORE', til, '-inf', now)
+    return time, now
+end
+
+-- The name of this memory of Redis; a new one where it has none.
+local function epoch_of(key, candidate)
+    local epoch = redis.call('GET', key)
+    if not epoch then
+        redis.call('SET', key, candidate)
+        epoch = candidate
+    end
+    return epoch
+end
