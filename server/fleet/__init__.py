@@ -1,5 +1,6 @@
-"""Many machines: API processes (`longjump serve --redis URL`) and workers (`longjump worker --redis URL BUNDLE`), joined
-by a Redis. The only room that imports redis, and nothing imports it without `--redis`.
+"""Many machines: API processes (`longjump serve --redis URL`) and workers (`longjump worker --redis URL BUNDLE`).
+
+A Redis joins them. This is the only room that imports redis, and nothing imports it without `--redis`.
 
     HTTP -> Desk -> FleetLine -> InFlight -> [admit: work stream] -> Puller -> Hold -> Line (backend) -> worker process
                                     ^                                            |
