@@ -56,25 +56,25 @@ def instructions(path: Path = DOCKERFILE) -> Iterator[Instruction]:
             yield Instruction(keyword, " ".join(rest.split()))
 
 
-def shipped() -> list[str]:
+def shipped(path: Path = DOCKERFILE) -> list[str]:
     """What `COPY . /source` copies: the exceptions of the ignore file, which ignores everything else."""
-    lines = DOCKERFILE.with_name(DOCKERFILE.name + ".dockerignore").read_text().splitlines()
+    lines = path.with_name(path.name + ".dockerignore").read_text().splitlines()
     return [line.removeprefix("!") for line in lines if line.startswith("!")]
 
 
-def environment() -> dict[str, str]:
+def environment(path: Path = DOCKERFILE) -> dict[str, str]:
     """What the image's processes find in their environment: its ENV, and a base's PATH."""
     base = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
-    for rest in (rest for keyword, rest in instructions() if keyword == "ENV"):
+    for rest in (rest for keyword, rest in instructions(path) if keyword == "ENV"):
         for pair in shlex.split(rest):
             name, _, value = pair.partition("=")
             base[name] = value.replace("$PATH", base["PATH"])
     return base
 
 
-def last(keyword: str) -> str:
+def last(keyword: str, path: Path = DOCKERFILE) -> str:
     """What the image's last instruction of a kind says."""
-    return [rest for found, rest in instructions() if found == keyword][-1]
+    return [rest for found, rest in instructions(path) if found == keyword][-1]
 
 
 class CleanRoot:

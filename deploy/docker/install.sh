@@ -3,7 +3,9 @@
 #   SOURCE  the repository
 #   TARGET  becomes an environment with longjump, what serving needs and nothing else (no torch, no pip), and sbom.json
 #   WORK    for the tools and the wheel; not needed afterwards
-# Versions are those of constraints.txt, the tools' too. EXTRAS are longjump's (default: cpu,otel,redis), PYTHON the interpreter.
+# Versions are those of constraints.txt, the tools' too. EXTRAS are longjump's (default: cpu,otel,redis), PYTHON the
+# interpreter. OTHERS are requirements that are no extra's; they come from OTHERS_INDEX alone, a package index, if that
+# is set, so that no package of the one index can pass for one of the other.
 set -eu
 if [ $# -ne 3 ]; then
     echo "usage: install.sh SOURCE TARGET WORK" >&2
@@ -19,5 +21,10 @@ export PIP_CONSTRAINT="$source/constraints.txt" PIP_DISABLE_PIP_VERSION_CHECK=1 
 set -- "$work"/dist/longjump-*.whl
 
 "$python" -m venv --without-pip "$target"
-"$work/tools/bin/python" -m pip --python "$target/bin/python" install --quiet "$1[${EXTRAS:-cpu,otel,redis}]"
+install="$work/tools/bin/python -m pip --python $target/bin/python install --quiet"
+$install "$1[${EXTRAS:-cpu,otel,redis}]"
+if [ -n "${OTHERS:-}" ]; then
+    # shellcheck disable=SC2086 # several requirements are several words
+    $install ${OTHERS_INDEX:+--index-url "$OTHERS_INDEX"} $OTHERS
+fi
 "$work/tools/bin/cyclonedx-py" environment --output-reproducible --output-file "$target/sbom.json" "$target/bin/python"

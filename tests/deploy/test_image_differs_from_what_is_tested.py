@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from server import serve
 from tests.deploy.queries import ROOT
 
 DOCKERFILE = ROOT / "deploy" / "docker" / "cpu.Dockerfile"
+IMAGES = sorted(DOCKERFILE.parent.glob("*.Dockerfile"))
+NAMES = [path.stem for path in IMAGES]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 HADOLINT = Path(sys.executable).with_name("hadolint")
 MEBIBYTE = 2**20
 
@@ -41,8 +45,9 @@ def lint(path: Path) -> tuple[int, str]:
     return ran.returncode, ran.stdout + ran.stderr
 
 
-def test_linter_finds_nothing() -> None:
-    assert lint(DOCKERFILE) == (0, "")
+@pytest.mark.parametrize("image", IMAGES, ids=NAMES)
+def test_linter_finds_nothing(image: Path) -> None:
+    assert lint(image) == (0, "")
 
 
 def test_control_linter_finds_a_base_that_floats(tmp_path: Path) -> None:
@@ -53,29 +58,56 @@ def test_control_linter_finds_a_base_that_floats(tmp_path: Path) -> None:
     assert "DL3006" in said
 
 
-def test_server_understands_the_command(steps: ModuleType) -> None:
-    command, *arguments = json.loads(steps.last("CMD"))
-    assert (json.loads(steps.last("ENTRYPOINT")), command) == (["longjump"], "serve")
+@pytest.mark.parametrize("image", IMAGES, ids=NAMES)
+def test_server_understands_the_command(steps: ModuleType, image: Path) -> None:
+    command, *arguments = json.loads(steps.last("CMD", image))
+    assert (json.loads(steps.last("ENTRYPOINT", image)), command) == (["longjump"], "serve")
     parser = argparse.ArgumentParser(exit_on_error=False)
     serve.add_arguments(parser)
     args = parser.parse_args(arguments)
-    assert (args.host, str(args.port)) == ("0.0.0.0", steps.last("EXPOSE"))
+    assert (args.host, str(args.port)) == ("0.0.0.0", steps.last("EXPOSE", image))
+    assert f":{args.port}/readyz" in steps.last("HEALTHCHECK", image)
 
 
-def test_image_runs_as_nobody_else(steps: ModuleType) -> None:
-    user, group = steps.last("USER").split(":")
+@pytest.mark.parametrize("image", IMAGES, ids=NAMES)
+def test_image_runs_as_nobody_else(steps: ModuleType, image: Path) -> None:
+    user, group = steps.last("USER", image).split(":")
     assert int(user) > 0
     assert int(group) > 0
-    labels = [rest for keyword, rest in steps.instructions() if keyword == "LABEL"]
+    labels = [rest for keyword, rest in steps.instructions(image) if keyword == "LABEL"]
     wanted = ("title", "description", "licenses", "version", "revision")
     assert [name for name in wanted if f"org.opencontainers.image.{name}=" not in labels[-1]] == []
 
 
-def test_builder_gets_all_that_is_shipped(steps: ModuleType) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = {*project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"], "pyproject.toml"}
-    wanted |= {project["project"]["readme"], *project["project"]["license-files"], "constraints.txt"}
-    assert wanted | {"deploy/docker/install.sh"} == set(steps.shipped())
+@pytest.mark.parametrize("image", IMAGES, ids=NAMES)
+def test_builder_gets_all_that_is_shipped(steps: ModuleType, image: Path) -> None:
+    wanted = {*PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"], "pyproject.toml"}
+    wanted |= {PROJECT["project"]["readme"], *PROJECT["project"]["license-files"], "constraints.txt"}
+    assert wanted | {"deploy/docker/install.sh"} == set(steps.shipped(image))
+
+
+@pytest.mark.parametrize("image", IMAGES, ids=NAMES)
+def test_every_variable_is_read_by_somebody(steps: ModuleType, image: Path) -> None:
+    """Of ours; and where they point, the image's user may write."""
+    ours = {name: value for name, value in steps.environment(image).items() if name.startswith("LONGJUMP_")}
+    assert ours
+    sources = "".join(path.read_text() for folder in ("server", "export") for path in (ROOT / folder).rglob("*.py"))
+    assert [name for name in ours if f'"{name}"' not in sources] == []
+    runs = " ".join(rest for keyword, rest in steps.instructions(image) if keyword == "RUN")
+    own = runs.partition("install -d -o longjump -g longjump ")[2].split()
+    assert [value for value in ours.values() if not any(value.startswith(folder) for folder in own)] == []
+
+
+@pytest.mark.parametrize("image", IMAGES, ids=NAMES)
+def test_extras_that_are_installed_exist_and_bring_one_engine(steps: ModuleType, image: Path) -> None:
+    (run,) = [rest for keyword, rest in steps.instructions(image) if keyword == "RUN" and "install.sh" in rest]
+    default = re.search(r"EXTRAS:-([\w,]+)", (DOCKERFILE.parent / "install.sh").read_text())
+    assert default is not None
+    given = re.search(r"EXTRAS=([\w,]+)", run) or default
+    extras = {*given[1].split(",")}
+    assert extras <= PROJECT["project"]["optional-dependencies"].keys()
+    assert {"otel", "redis"} < extras
+    assert len(extras & {"cpu", "gpu"}) == 1, "onnxruntime and onnxruntime-gpu install the same files"
 
 
 def test_control_instructions_are_read_whole(steps: ModuleType, tmp_path: Path) -> None:
