@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from server.arguments import positive
+from server.arguments import port, positive
 from server.backend.supervisor import END_SECONDS, WORKER, Child, worker_command
 from server.fleet.arguments import add_redis_arguments
 from server.serve import add_worker_arguments, check_names, default_bundle, default_threads
@@ -54,6 +54,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_worker_arguments(parser)
     parser.add_argument("--log-format", choices=("text", "json"), default="text", help="of what goes to stderr")
+    parser.add_argument(
+        "--metrics-port", type=port, metavar="N", help="answer /livez, /readyz and /metrics here (default: nowhere)"
+    )
+    parser.add_argument(
+        "--metrics-host",
+        default="127.0.0.1",
+        metavar="HOST",
+        help="address of --metrics-port (default: %(default)s, this machine only)",
+    )
 
 
 def run(args: argparse.Namespace, worker: Sequence[str] = WORKER) -> int:
@@ -101,6 +110,7 @@ async def _work(
     from server.fleet.lines import own_name, where
     from server.observe.logs import set_up
     from server.observe.metrics import Metrics
+    from server.observe.page import open_page
     from server.schedule.admission import DEADLINES, Bounds
 
     set_up(args.log_format, command="worker")
@@ -137,6 +147,19 @@ async def _work(
 
     joining = asyncio.gather(*(agent.join(line) for line in lines.lines))
     joining.add_done_callback(lambda done: _announce(done, name, redis.shown, args.fleet, started))
+
+    def unready() -> str | None:
+        if lines.draining:
+            return "it is draining: it finishes what it took and exits"
+        if not lines.up:
+            return lines.lacking
+        if not joining.done():
+            return "it is joining the fleet"
+        return f"Redis at {redis.shown} does not answer" if redis.away else None
+
+    page = None
+    if args.metrics_port is not None:
+        page = await open_page(args.metrics_host, args.metrics_port, metrics, unready)
     gc.freeze()
     stopped = loop.create_task(stop.wait())
     await asyncio.wait((lines.failed, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -154,6 +177,8 @@ async def _work(
         left = draining.result()
     for task in (hurrying, stopped):
         task.cancel()
+    if page is not None:
+        page.close()
     await agent.close()
     await lines.stop(0.0 if left or failed else END_SECONDS)
     if failed:

@@ -1,0 +1,41 @@
+"""A worker of a fleet tells its supervisor and Prometheus how it is, where --metrics-port says."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import httpx
+
+from ..conftest import eventually
+from .conftest import Fleet
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def test_supervisor_and_prometheus_see_it(fleet: Fleet, images: Path) -> None:
+    port = free_port()
+    fleet.worker(images, options=("--metrics-port", str(port)))
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        assert client.get("/readyz").status_code == 200
+        assert 'longjump_row_steps_total{model="tiny"} 0.0' in client.get("/metrics").text
+        assert fleet.api().client.post("/generate?seed=1&steps=2").status_code == 200
+        eventually(
+            lambda: 'longjump_row_steps_total{model="tiny"} 2.0' in client.get("/metrics").text, "its work is counted"
+        )
+        fleet.redis.kill()
+        eventually(lambda: client.get("/readyz").status_code == 503, "Redis is missed")
+        assert "Redis" in client.get("/readyz").text
+        assert client.get("/livez").status_code == 200  # to start it again would mend nothing
+
+
+def test_port_that_is_taken_ends_it_with_a_line(fleet: Fleet, images: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        agent = fleet.worker(images, options=("--metrics-port", port), ready=False)
+        assert agent.process.wait(60) == 2
+    assert f"{port}" in "".join(agent.said)
