@@ -32,8 +32,9 @@ def checks() -> list[dict[str, Any]]:
 
 
 @needs_promtool
-def test_configuration_is_read() -> None:
-    code, said = promtool("check", "config", "--lint=all", "--lint-fatal", PROMETHEUS / "prometheus.yml")
+@pytest.mark.parametrize("name", ["prometheus.yml", "fleet.yml"])
+def test_configuration_is_read(name: str) -> None:
+    code, said = promtool("check", "config", "--lint=all", "--lint-fatal", PROMETHEUS / name)
     assert code == 0, said
     assert "2 rule files found" in said
 

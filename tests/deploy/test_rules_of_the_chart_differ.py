@@ -7,7 +7,7 @@ import re
 import yaml
 
 from tests.deploy.chart import CHART, of_kind, rendered
-from tests.deploy.queries import DASHBOARD, PROMETHEUS, rule_queries
+from tests.deploy.queries import DASHBOARD, PROMETHEUS, ROOT, rule_queries
 
 
 def test_rules_are_those_of_deploy() -> None:
@@ -22,9 +22,16 @@ def test_dashboard_is_that_of_deploy() -> None:
     assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
 
 
+def test_redis_is_configured_as_in_compose() -> None:
+    (found,) = [
+        one["data"]["redis.conf"] for one in of_kind(rendered("fleet"), "ConfigMap") if "redis.conf" in one["data"]
+    ]
+    assert found.startswith((ROOT / "deploy" / "redis" / "redis.conf").read_text())
+
+
 def test_chart_has_no_copies() -> None:
-    links = [path for path in CHART.rglob("*") if path.suffix in (".yml", ".json") and path.parent != CHART]
-    assert len(links) == 3
+    links = [path for path in CHART.rglob("*") if path.suffix in (".yml", ".json", ".conf") and path.parent != CHART]
+    assert len(links) == 4
     assert all(path.is_symlink() and path.exists() for path in links)
 
 
