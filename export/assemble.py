@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,10 +14,11 @@ from typing import Any
 import onnxruntime as ort
 
 from export.check import INVARIANT_UP_TO, batch_invariant, graph_jump, trial_rows
+from export.precision.forms import fields_with, files_of, make_forms
 from export.runtime.bundle import Bundle, write_bundle
 from export.runtime.engines.onnxruntime import PROVIDER, open_session
 from export.runtime.grids import Span
-from export.runtime.manifest import Guidance, decode_file, jump_file
+from export.runtime.manifest import FORMAT, FileEntry, Guidance, build_manifest, decode_file, jump_file
 
 
 def assemble(
@@ -34,12 +35,15 @@ def assemble(
     builder: str,
     fields: Mapping[str, Any],
     extras: Mapping[str, bytes | Path],
+    precisions: Sequence[str] = (),
+    force_precision: bool = False,
     replace: bool = False,
 ) -> Bundle:
     """Measure batch invariance of an fp32 jump graph that has passed its checks, and write the bundle.
 
     `fields` are the rest of the manifest (name, grids, method, licence, provenance); `extras` are further
-    files. Raises ValueError and FileExistsError as write_bundle does.
+    files. `precisions` beside fp32 are made and measured as `make_forms` says. Raises ValueError and FileExistsError
+    as that and write_bundle do.
     """
     sessions = [open_session(jump, jump_file("fp32"), threads) for threads in (1, None)]
     rows = trial_rows(INVARIANT_UP_TO, z_shape, len(labels), span, t_max, guidance)
@@ -69,7 +73,39 @@ def assemble(
         "engines": [engine],
         "batch_invariant": {"fp32": batch_invariant([graph_jump(session) for session in sessions], rows)},
     }
-    return write_bundle(out, {**fields, **derived}, contents, replace)
+    complete = {**fields, **derived}
+    files = {name: FileEntry.of(data) for name, data in contents.items() if isinstance(data, bytes)}
+    manifest = build_manifest({**complete, "files": files})
+    forms = make_forms(manifest, jump, decode, precisions, force_precision)
+    return write_bundle(out, {**complete, **fields_with(manifest, forms)}, {**contents, **files_of(forms)}, replace)
+
+
+def extend(
+    bundle: Bundle,
+    out: str | os.PathLike[str],
+    *,
+    precisions: Sequence[str],
+    force_precision: bool = False,
+    name: str | None = None,
+    licence: str | None = None,
+    replace: bool = False,
+) -> Bundle:
+    """Write a bundle again with further precisions, and under another name or licence where they are given.
+
+    `out` may be where it is, with `replace`. Raises ValueError and FileExistsError as `assemble` does.
+    """
+    manifest = bundle.manifest
+    decode = bundle.read(decode_file("fp32")) if manifest.kind == "image" else None
+    forms = make_forms(manifest, bundle.read(jump_file("fp32")), decode, precisions, force_precision)
+    fields = {
+        **manifest.model_dump(exclude={"files", "digest"}),
+        **fields_with(manifest, forms),
+        "format": FORMAT,
+        "name": name or manifest.name,
+        "licence": licence or manifest.licence,
+    }
+    kept: dict[str, bytes | Path] = {file: bundle.path / file for file in manifest.files}
+    return write_bundle(out, fields, {**kept, **files_of(forms)}, replace)
 
 
 def build_stamp() -> dict[str, str]:
@@ -87,8 +123,10 @@ def summary(bundle: Bundle) -> str:
     """Where the bundle is and what was found out about it, for the end of a command."""
     manifest = bundle.manifest
     size = sum(entry.bytes for entry in manifest.files.values()) / 1e6
-    same = "the same bits" if manifest.batch_invariant["fp32"] else "NOT the same bits"
-    return (
-        f"wrote {bundle.path} ({size:.1f} MB, {manifest.digest})\n"
-        f"a sample has {same} in every batch of 1 to {INVARIANT_UP_TO} (fp32)"
-    )
+    lines = [f"wrote {bundle.path} ({size:.1f} MB, {manifest.digest})"]
+    for precision in manifest.precisions:
+        same = "the same bits" if manifest.batch_invariant[precision] else "NOT the same bits"
+        lines.append(f"{precision}: a sample has {same} in every batch of 1 to {INVARIANT_UP_TO}")
+        if precision in manifest.accuracy:
+            lines += [f"{precision}: {line}" for line in manifest.accuracy[precision].lines()]
+    return "\n".join(lines)

@@ -3,16 +3,24 @@
 The graph is compared with the checkpoint at several batch sizes and times before the bundle appears. The
 checkpoint's model card, samples and curves, and its recipe, go with it.
 
-Example:
+A bundle in the place of the checkpoint is written again with what is asked for beside what it has.
+
+Examples:
   longjump export runs/facets --out facets32
+  longjump export runs/facets --out facets32 --precision fp32,fp16,int8
+  longjump export facets32 --out facets32-small --precision int8
+  longjump export runs/facets --out facets32 --precision fp16 --tensorrt --target sm80,sm89
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from export.tensorrt.arguments import add_compile_arguments
 
 if TYPE_CHECKING:
     from export.runtime.bundle import Bundle
@@ -27,24 +35,50 @@ OF_DEFAULT_WEIGHTS = ("README.md", "samples.png")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `longjump export`."""
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint, or a run (its newest one)")
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint, a run (its newest one), or a bundle"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="the folder to write")
     parser.add_argument(
         "--ema", metavar="H", help="which averaged weights, by horizon, or 'model' (default: the checkpoint's first)"
     )
-    parser.add_argument("--name", help="name of the model (default: that of the bundle's folder)")
-    parser.add_argument("--licence", default="unspecified", help="licence of the weights, for the record")
+    parser.add_argument(
+        "--precision",
+        metavar="P,P,...",
+        help="of fp32, fp16 and int8: graphs beside fp32's, each refused where it is too far from it (default: fp32)",
+    )
+    parser.add_argument("--force-precision", action="store_true", help="take a precision that is beyond its bound")
+    parser.add_argument("--name", help="name of the model (default: that of the bundle's folder, or of a bundle given)")
+    parser.add_argument("--licence", help="licence of the weights, for the record (default: unspecified)")
     parser.add_argument("--force", action="store_true", help="replace BUNDLE if it exists")
+    add_compile_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Export, verify and write; 0, or ValueError and OSError for the person who asked."""
-    from export.assemble import summary
+    from export.assemble import extend, summary
     from export.check import BATCHES
+    from export.precision import parse_precisions
+    from export.runtime.bundle import check_free, open_bundle
+    from export.runtime.manifest import MANIFEST_FILE
+    from export.tensorrt.add import add_engines
+    from export.tensorrt.order import read_order
 
-    bundle = export(args.checkpoint, args.out, args.ema, args.name, args.licence, args.force)
-    error = bundle.manifest.provenance["parity"]["max_abs_error"]
-    print(f"graph and checkpoint differ by at most {error:.2g} (batches {', '.join(map(str, BATCHES))})")
+    order = read_order(args)
+    precisions = () if args.precision is None else parse_precisions(args.precision)
+    shared = {"precisions": precisions, "force_precision": args.force_precision, "replace": args.force}
+    if (args.checkpoint / MANIFEST_FILE).is_file():
+        if args.ema is not None:
+            raise ValueError(f"--ema {args.ema}: {args.checkpoint} is a bundle, its weights are chosen")
+        check_free(args.out, args.force)
+        bundle = extend(open_bundle(args.checkpoint), args.out, name=args.name, licence=args.licence, **shared)
+    else:
+        licence = args.licence or "unspecified"
+        bundle = export(args.checkpoint, args.out, args.ema, args.name, licence, **shared)
+        error = bundle.manifest.provenance["parity"]["max_abs_error"]
+        print(f"graph and checkpoint differ by at most {error:.2g} (batches {', '.join(map(str, BATCHES))})")
+    if order is not None:
+        bundle = add_engines(bundle, order, print)
     print(summary(bundle))
     return 0
 
@@ -55,12 +89,15 @@ def export(
     ema: str | None = None,
     name: str | None = None,
     licence: str = "unspecified",
+    precisions: Sequence[str] = (),
+    force_precision: bool = False,
     replace: bool = False,
 ) -> Bundle:
     """Write the bundle `out` of a checkpoint folder (or the newest one of a run) and open it.
 
-    Raises ValueError if the graph is not within export.check.TOLERANCE of the checkpoint, FileExistsError if
-    `out` exists and is not to be replaced, and what load_checkpoint raises.
+    Raises ValueError if the graph is not within export.check.TOLERANCE of the checkpoint or one of `precisions` not
+    within its bound of the graph, FileExistsError if `out` exists and is not to be replaced, and what load_checkpoint
+    raises.
     """
     from export.assemble import assemble, build_stamp
     from export.check import BATCHES, TOLERANCE, check_decode, check_jump_signature, graph_jump, parity
@@ -120,6 +157,8 @@ def export(
             "provenance": provenance,
         },
         extras=_extras(folder, config, default=weights == config.emas[0]),
+        precisions=precisions,
+        force_precision=force_precision,
         replace=replace,
     )
 

@@ -61,6 +61,8 @@ def describe(manifest: Manifest) -> str:
         rows.append(
             ("batches", f"{precision}: {'the same bits in every batch' if same else 'bits vary with the batch'}")
         )
+    for precision, accuracy in manifest.accuracy.items():
+        rows += [(precision if i == 0 else "", line) for i, line in enumerate(accuracy.lines())]
     rows.append(("quality", "not measured" if not manifest.quality else ""))
     rows += [("", f"{key}: {value}") for key, value in manifest.quality.items()]
     rows += [("method", manifest.method), *_origins(manifest), ("licence", manifest.licence), ("provenance", "")]

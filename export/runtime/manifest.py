@@ -7,6 +7,7 @@ byte anywhere, manifest included, is seen.
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import json
 import re
@@ -34,6 +35,11 @@ class FileEntry(_Strict):
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     bytes: Annotated[int, Field(ge=0)]
+
+    @classmethod
+    def of(cls, data: builtins.bytes) -> Self:
+        """The entry of a file with this content."""
+        return cls(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
 
 
 class Guidance(_Strict):
@@ -111,6 +117,30 @@ class Accuracy(_Strict):
     forced: bool
     """Whether it is beyond its bound, and in the bundle because a person wanted it there."""
 
+    def lines(self) -> list[str]:
+        """For a person to read: a line for the jump and one for each step count."""
+        remarks = " (imitated)" * self.emulated + " (FORCED: beyond its bound)" * self.forced
+        lines = [
+            f"jump error {self.jump.rms:.2g} rms, {self.jump.max:.2g} at most, over {self.jump.rows} rows{remarks}"
+        ]
+        for steps, end in self.ends.items():
+            unit = "" if end.differing is None else f" levels of 255, {end.differing:.1%} of bytes differ"
+            lines.append(f"steps {steps}: {end.rms:.3g} rms, {end.max:.3g} at most{unit}, over {self.samples} samples")
+        return lines
+
+
+class Latents(_Strict):
+    """What z is for a model of latents: z = (latents - mean) * scale, by channel."""
+
+    mean: list[float]
+    scale: list[float]
+    factor: Annotated[int, Field(ge=1)]
+    """Pixels of a picture's side for each of its latents'."""
+    autoencoder: str | None = None
+    """What it is called."""
+    sha256: dict[str, str] = {}
+    """Of the weights: `autoencoder`, and `decoder` where another one decodes."""
+
 
 class Manifest(_Strict):
     """Everything a runtime must know about a bundle; see the module and the design's contract."""
@@ -140,6 +170,8 @@ class Manifest(_Strict):
     """For each precision: the builder found a sample's bits equal in every batch of 1 to 16."""
     accuracy: dict[str, Accuracy] = {}
     """For each precision but fp32, as far as measured: its error against fp32."""
+    latents: Latents | None = None
+    """None: z is the picture itself, or points, or it is not known."""
     quality: dict[str, Any] = {}
     """What an evaluator measured for each step count, with its settings; empty: not measured."""
     method: str
@@ -164,6 +196,11 @@ class Manifest(_Strict):
             return False
         height, width, _ = self.image_shape
         return self.z_shape in ((1, height, width), (3, height, width))
+
+    @property
+    def encodes(self) -> bool:
+        """Whether the bundle has a graph that makes z of an image."""
+        return encode_file("fp32") in self.files
 
     def label_name(self, label: int) -> str:
         """The name of a label index; `none` for the null label."""
@@ -257,6 +294,11 @@ def jump_file(precision: str) -> str:
 def decode_file(precision: str) -> str:
     """The file name of the decode graph of a precision."""
     return f"decode.{precision}.onnx"
+
+
+def encode_file(precision: str) -> str:
+    """The file name of the graph of a precision that makes z of an image."""
+    return f"encode.{precision}.onnx"
 
 
 def check_name(name: str, what: str = "name") -> str:
