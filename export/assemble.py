@@ -14,11 +14,10 @@ from typing import Any
 import onnxruntime as ort
 
 from export.check import INVARIANT_UP_TO, batch_invariant, graph_jump, trial_rows
-from export.precision.forms import fields_with, files_of, make_forms
 from export.runtime.bundle import Bundle, write_bundle
 from export.runtime.engines.onnxruntime import PROVIDER, open_session
 from export.runtime.grids import Span
-from export.runtime.manifest import FORMAT, FileEntry, Guidance, build_manifest, decode_file, jump_file
+from export.runtime.manifest import FORMAT, FileEntry, Guidance, Manifest, build_manifest, decode_file, jump_file
 
 
 def assemble(
@@ -76,8 +75,8 @@ def assemble(
     complete = {**fields, **derived}
     files = {name: FileEntry.of(data) for name, data in contents.items() if isinstance(data, bytes)}
     manifest = build_manifest({**complete, "files": files})
-    forms = make_forms(manifest, jump, decode, precisions, force_precision)
-    return write_bundle(out, {**complete, **fields_with(manifest, forms)}, {**contents, **files_of(forms)}, replace)
+    changed, added = _further(manifest, jump, decode, precisions, force_precision)
+    return write_bundle(out, {**complete, **changed}, {**contents, **added}, replace)
 
 
 def extend(
@@ -96,16 +95,29 @@ def extend(
     """
     manifest = bundle.manifest
     decode = bundle.read(decode_file("fp32")) if manifest.kind == "image" else None
-    forms = make_forms(manifest, bundle.read(jump_file("fp32")), decode, precisions, force_precision)
+    changed, added = _further(manifest, bundle.read(jump_file("fp32")), decode, precisions, force_precision)
     fields = {
         **manifest.model_dump(exclude={"files", "digest"}),
-        **fields_with(manifest, forms),
+        **changed,
         "format": FORMAT,
         "name": name or manifest.name,
         "licence": licence or manifest.licence,
     }
-    kept: dict[str, bytes | Path] = {file: bundle.path / file for file in manifest.files}
-    return write_bundle(out, fields, {**kept, **files_of(forms)}, replace)
+    kept: dict[str, bytes | Path] = {file: bundle.read(file) for file in manifest.files}
+    return write_bundle(out, fields, {**kept, **added}, replace)
+
+
+def _further(
+    manifest: Manifest, jump: bytes, decode: bytes | None, precisions: Sequence[str], force: bool
+) -> tuple[dict[str, Any], dict[str, bytes | Path]]:
+    """The manifest's changed fields and the files of further precisions; nothing where none is asked for."""
+    if not set(precisions) - {"fp32"}:
+        return {}, {}
+    # Here and not above: it needs the onnx package, which a machine that only compiles engines may lack.
+    from export.precision.forms import fields_with, files_of, make_forms
+
+    forms = make_forms(manifest, jump, decode, precisions, force)
+    return fields_with(manifest, forms), files_of(forms)
 
 
 def build_stamp() -> dict[str, str]:
