@@ -22,6 +22,8 @@ class AlreadyLoading(Exception):
 class Lines:
     """The lines of one server, in the order they were named; the first is the default. Lives on one event loop."""
 
+    shared = False
+
     def __init__(self, lines: Sequence[Line], setup: Setup, retire_seconds: float = RETIRE_SECONDS) -> None:
         self.lines = tuple(lines)
         """The current ones: those that new requests go to."""

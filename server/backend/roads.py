@@ -69,6 +69,8 @@ class Roads(Protocol):
     draining: bool
     """Set when the server stops: it finishes what it has accepted, and is not ready any more."""
     http_seconds: float
+    shared: bool
+    """Whether the load that its lines tell of is that of a fleet, of which every API process tells the same."""
     failed: asyncio.Future[None]
     """Raises when nothing can be served any more."""
 

@@ -63,6 +63,8 @@ async def open_lines(args: argparse.Namespace, bounds: Bounds, observer: Observe
 class FleetLines:
     """See `server.backend.roads.Roads`. Lives on one event loop."""
 
+    shared = True
+
     def __init__(self, redis: Redis, keys: Keys, api: str, bounds: Bounds, deadline: float, observer: Observer) -> None:
         self.draining = False
         self.http_seconds = 0.0

@@ -62,14 +62,21 @@ class LineGauges(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The families, read now."""
-        waiting = _family("waiting", "Requests in the queue.", "model")
-        running = _family("running", "Requests with a worker.", "model")
-        backlog = _family("backlog_row_steps", "Row-steps of requests waiting and running.", "model", "priority")
-        held = _family("backlog_bytes", "Bytes that requests waiting and running hold.", "model")
+        # The load of a fleet is told by each of its API processes: under names of its own, since a sum would be wrong.
+        fleet, whose = ("fleet_", " of the whole fleet") if self._lines.shared else ("", "")
+        waiting = _family(f"{fleet}waiting", f"Requests in the queue{whose}.", "model")
+        running = _family(f"{fleet}running", f"Requests with a worker{whose}.", "model")
+        backlog = _family(
+            f"{fleet}backlog_row_steps", f"Row-steps of requests waiting and running{whose}.", "model", "priority"
+        )
+        held = _family(f"{fleet}backlog_bytes", f"Bytes that requests waiting and running hold{whose}.", "model")
+        agents = _family("fleet_agents", "Worker machines that are in the fleet.", "model")
         wait = _family("predicted_wait_seconds", "Until a request that comes now is begun.", "model", "priority")
-        up = _family("workers_up", "Warm workers.", "model")
+        up = _family(f"{fleet}workers_up", f"Warm workers{whose}.", "model")
         wanted = _family("workers", "Workers that there should be.", "model")
-        info = _family("engine_info", "What is served, and on what; 1.", "model", "fingerprint", "precision", "kind")
+        info = _family(
+            "engine_info", "What is served, and on what; 1.", "model", "fingerprint", "engine", "precision", "kind"
+        )
         cost = _family("tick_cost_seconds", "T(b): what a tick of so many rows takes.", "model", "rows")
         knee = _family("tick_limit_rows", "Rows that a tick takes at most: the knee of T(b).", "model")
         deadline = _family(
@@ -93,7 +100,10 @@ class LineGauges(Collector):
             for what, bound in bounds.items():
                 bound.add_metric((model,), sum(one["bounds"][what] for one in now))
             up.add_metric((model,), sum(one["workers"] for one in now))
-            wanted.add_metric((model,), sum(line.workers_wanted for line in lines))
+            if self._lines.shared:
+                agents.add_metric((model,), sum(one["agents"] for one in now))
+            else:
+                wanted.add_metric((model,), sum(line.workers_wanted for line in lines))
             knee.add_metric((model,), max(one["rows_per_tick"] for one in now))
             for rows in {rows: None for one in now if one["measured"] for rows in one["tick_seconds"]}:
                 cost.add_metric(
@@ -101,8 +111,10 @@ class LineGauges(Collector):
                 )
             for line in lines:
                 assert line.model is not None
-                info.add_metric((model, line.model.fingerprint, "fp32", line.model.manifest.kind), 1)
-        yield from (waiting, running, backlog, held, wait, up, wanted, info, cost, knee, deadline, *bounds.values())
+                runs, kind = line.model.engine, line.model.manifest.kind
+                info.add_metric((model, line.model.fingerprint, runs["name"], runs["precision"], kind), 1)
+        yield agents if self._lines.shared else wanted
+        yield from (waiting, running, backlog, held, wait, up, info, cost, knee, deadline, *bounds.values())
         ready = _family("worker_up", "1 while every bundle has a warm worker.")
         ready.add_metric((), self._lines.up)
         yield ready

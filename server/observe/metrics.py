@@ -167,10 +167,13 @@ class Metrics:
 
     def _begin_models(self) -> None:
         """Show 0 of what has not happened yet to a model."""
-        for line in self._lines.lines if self._lines is not None else ():
+        if self._lines is None:
+            return
+        workers = (self._tick_rows, self._tick_seconds, self._padding, self._row_steps, self._restarts)
+        for line in self._lines.lines:
             if line.model is None:
                 continue
-            for family in (self._tick_rows, self._tick_seconds, self._padding, self._row_steps, self._restarts):
+            for family in () if self._lines.shared else workers:
                 family.child(line.model.name)
             for steps in line.model.manifest.steps:
                 self._reduced.child(str(steps))

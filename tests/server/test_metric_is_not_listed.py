@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from .test_promtool_finds_fault import lively
+from .test_promtool_finds_fault import lively, shared
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "serving.md"
 
@@ -20,11 +20,11 @@ def listed() -> dict[str, set[str]]:
 
 
 def shown() -> dict[str, set[str]]:
-    """Name -> labels, of a server to which everything has happened."""
+    """Name -> labels, of a server to which everything has happened, and of one of a fleet."""
     found: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(lively().text().decode()):
+    for family in text_string_to_metric_families((lively().text() + shared().text()).decode()):
         name = f"{family.name}_total" if family.type == "counter" else family.name
-        found[name] = {label for sample in family.samples for label in sample.labels} - {"le"}
+        found.setdefault(name, set()).update({label for sample in family.samples for label in sample.labels} - {"le"})
     return found
 
 

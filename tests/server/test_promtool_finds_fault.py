@@ -22,8 +22,12 @@ class FakeLine:
     """What the gauges read of a line."""
 
     def __init__(self, name: str, measured: bool) -> None:
-        self.model = SimpleNamespace(name=name, fingerprint="abc", manifest=SimpleNamespace(kind="image", steps=(1, 2)))
-        self.supervisors = (None, None)
+        self.model = SimpleNamespace(
+            name=name,
+            fingerprint=f"fingerprint of {name}",
+            manifest=SimpleNamespace(kind="image", steps=(1, 2)),
+            engine={"name": "onnxruntime-cpu", "precision": "fp32"},
+        )
         self.workers_wanted = 2
         self._measured = measured
 
@@ -31,6 +35,7 @@ class FakeLine:
         classes = {"interactive": 3, "batch": 5}
         return {
             "workers": 1,
+            "agents": 4,
             "measured": self._measured,
             "rows_per_tick": 2,
             "tick_seconds": {"1": 0.004, "2": 0.006},
@@ -50,7 +55,8 @@ def lively() -> Metrics:
     """Metrics of a server to which everything has happened."""
     metrics = Metrics()
     starting = SimpleNamespace(model=None)
-    metrics.watch(SimpleNamespace(lines=[FakeLine("one", True), FakeLine("two", False), starting], up=False))  # type: ignore[arg-type]
+    lines = [FakeLine("one", True), FakeLine("two", False), starting]
+    metrics.watch(SimpleNamespace(lines=lines, up=False, shared=False))  # type: ignore[arg-type]
     metrics.watch_cache(SimpleCache())
     metrics.ticked("one", 3, 0.004)
     metrics.ticked("one", 3, 0.004, padding=1)
@@ -66,6 +72,15 @@ def lively() -> Metrics:
     metrics.cancelled("waiting")
     metrics.reduced(8, 2)
     metrics.restarted("one")
+    return metrics
+
+
+def shared() -> Metrics:
+    """Metrics of an API process of a fleet, in which two versions of a model are served."""
+    metrics = Metrics()
+    lines = [FakeLine("one", True), FakeLine("one", False)]
+    metrics.watch(SimpleNamespace(lines=lines, up=True, shared=True))  # type: ignore[arg-type]
+    lines[1].model.fingerprint = "another"
     return metrics
 
 
@@ -87,7 +102,7 @@ needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="needs promtool: De
 
 
 @needs_promtool
-@pytest.mark.parametrize("metrics", [Metrics(), lively()], ids=["idle", "lively"])
+@pytest.mark.parametrize("metrics", [Metrics(), lively(), shared()], ids=["idle", "lively", "fleet"])
 def test_no_fault_is_found(metrics: Metrics) -> None:
     assert lint(metrics.text()) == (0, "")
 
@@ -144,7 +159,7 @@ def test_every_event_moves_its_series() -> None:
 def test_a_rate_is_known_from_the_first_event() -> None:
     """What may happen is at 0 before it has, of a server and of each of its models."""
     metrics = Metrics()
-    metrics.watch(SimpleNamespace(lines=[FakeLine("one", True)], up=True))  # type: ignore[arg-type]
+    metrics.watch(SimpleNamespace(lines=[FakeLine("one", True)], up=True, shared=False))  # type: ignore[arg-type]
     zero = {
         *(f'longjump_rejected_total{{reason="{reason}"}}' for reason in REASONS),
         'longjump_cancelled_total{stage="encoding"}',
@@ -156,6 +171,18 @@ def test_a_rate_is_known_from_the_first_event() -> None:
     }
     found = values(metrics)
     assert {name: found.get(name) for name in zero} == dict.fromkeys(zero, 0)
+
+
+def test_load_of_a_fleet_has_names_of_its_own() -> None:
+    """Each API process tells the same of the fleet: a sum over servers must not count it again for each."""
+    told = values(shared())
+    assert told['longjump_fleet_waiting{model="one"}'] == 2
+    assert told['longjump_fleet_workers_up{model="one"}'] == 2
+    assert told['longjump_fleet_agents{model="one"}'] == 8
+    assert told['longjump_fleet_backlog_row_steps{model="one",priority="batch"}'] == 10
+    assert told['longjump_predicted_wait_seconds{model="one",priority="interactive"}'] == 3
+    alone = {"waiting", "running", "backlog_row_steps", "backlog_bytes", "workers_up", "workers", "row_steps_total"}
+    assert not [name for name in told if name.partition("{")[0].removeprefix("longjump_") in alone]
 
 
 def test_versions_are_told() -> None:

@@ -62,7 +62,7 @@ function before(seconds) {
 }
 
 function show(series) {
-  const working = sum(series, "longjump_waiting") + sum(series, "longjump_running") > 0;
+  const working = own(series, "waiting") + own(series, "running") > 0;
   showState(sum(series, "longjump_worker_up") ? (working ? "working" : "ready") : "starting");
   const fingerprints = (series.get("longjump_engine_info") ?? []).map(({ labels }) => labels.fingerprint).join();
   if (served !== null && fingerprints !== served) changed();
@@ -75,7 +75,7 @@ function show(series) {
   const rate = (sum(series, REQUESTS) - sum(start.series, REQUESTS)) / (now - start.at);
   $("live-rate").textContent = now === start.at ? "–" : rate < 10 ? rate.toFixed(1) : Math.round(rate);
   spark($("live-rate-line"), rates);
-  const backlogs = readings.map((one) => [one.at, sum(one.series, "longjump_backlog_row_steps")]);
+  const backlogs = readings.map((one) => [one.at, own(one.series, "backlog_row_steps")]);
   $("live-backlog").textContent = backlogs[backlogs.length - 1][1];
   spark($("live-backlog-line"), backlogs);
 
@@ -85,6 +85,9 @@ function show(series) {
   showTicks(grown(buckets(series, TICKS), buckets(old, TICKS)));
   showLatency(series, old);
 }
+
+// The load of this server, or of the fleet that it speaks for.
+const own = (series, name) => sum(series, `longjump_${name}`) + sum(series, `longjump_fleet_${name}`);
 
 const isCached = { source: (text) => text === "cache" };
 const isMade = { source: (text) => text !== "cache" };
