@@ -95,20 +95,23 @@ class Dispatch:
         while self._waiters:
             await asyncio.wait([waiter.answer for waiter in self._waiters.values()])
 
-    async def submit(self, job: Job, on_part: OnPart | None = None) -> asyncio.Future[Result]:
+    async def submit(self, job: Job, on_part: OnPart | None = None, *, alone: bool = False) -> asyncio.Future[Result]:
         """Queue a job; the future gives its Result or raises JobFailed (Expired if its deadline passed first).
 
-        `on_part` is called for each Part of a job with `every_step`. Raises QueueFull at once at a bound, and Stopped
-        after `close`.
+        `on_part` is called for each Part of a job with `every_step`. `alone`: it may kill its worker, and runs without
+        company. Raises QueueFull at once at a bound, and Stopped after `close`.
         """
         if self._closed is not None:
             raise Stopped(self._closed)
         # Before the job is in the queue, where a worker may have it at once.
         waiter = self._waiters[job.id] = _Waiter(asyncio.get_running_loop().create_future(), on_part)
+        if alone:
+            self._deaths[job.id] = 0
         try:
             await self.queue.put(job)
         except BaseException:
             self._waiters.pop(job.id, None)
+            self._deaths.pop(job.id, None)
             raise
         if job.id not in self._holder:
             self._expire_later(job)
@@ -242,8 +245,8 @@ class Dispatch:
     def _place(self, job: Job, now: float) -> Attached | None:
         """The worker that gets a job, if one has room.
 
-        A job that was with a worker which died runs alone, so that the next death counts against the job that caused it
-        and not against the company it had.
+        A job that was with a worker which died, here or on another machine, runs alone, so that the next death counts
+        against the job that caused it and not against the company it had.
         """
         if job.id in self._deaths:
             return next((worker for worker in self._workers if not worker.taken), None)

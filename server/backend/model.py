@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import calendar
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 from export.runtime.flags import CPU
 from export.runtime.manifest import Manifest
+
+VERSION_DIGITS = 12
+LEAST_DIGITS = 6
+"""Digits of the digest that a version is called by, and that a request has to give at least."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,18 @@ class Model:
     def name(self) -> str:
         """The bundle's name."""
         return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        """NAME@DIGITS: the name and the first digits of the digest, for whom no other version will do."""
+        return f"{self.name}@{self.manifest.digest.removeprefix('sha256:')[:VERSION_DIGITS]}"
+
+    def answers_to(self, name: str) -> bool:
+        """Whether a request that names `name` means this model: by its name, or NAME@ and digits of its digest."""
+        own, at, digits = name.partition("@")
+        if own != self.name or not at:
+            return name == self.name
+        return len(digits) >= LEAST_DIGITS and self.manifest.digest.removeprefix("sha256:").startswith(digits)
 
     @property
     def default_steps(self) -> int:
@@ -92,6 +109,12 @@ class Model:
             "digest": manifest.digest,
             "fingerprint": self.fingerprint,
         }
+
+
+def names_of(models: Sequence[Model]) -> list[str]:
+    """What a request may give as `model`: the names, and of a name with several versions each one's own."""
+    names = [model.name for model in models]
+    return list(dict.fromkeys(names)) + [model.version for model in models if names.count(model.name) > 1]
 
 
 def read_hello(hello: dict[str, Any]) -> Model:

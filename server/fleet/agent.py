@@ -30,6 +30,10 @@ CLASSES: tuple[Priority, ...] = ("interactive", "batch")
 LEASE_SECONDS = 3.0
 """An agent that gives no sign of life for so long is taken for dead: others run what it had."""
 
+REPLACE_SECONDS = 10.0
+"""A line whose worker died keeps what it has for so long, until another worker is warm: here it is known which jobs
+were with the one that died, and they run alone. After that others may run them."""
+
 BLOCK_SECONDS = 5.0
 """How long one read waits for cancellations."""
 
@@ -76,11 +80,6 @@ class Agent:
     def held(self) -> int:
         """Entries that are here."""
         return sum(len(joined.hold.entries) for joined in self._joined)
-
-    @property
-    def joined(self) -> bool:
-        """Whether every line that was given has said in Redis that it is there."""
-        return bool(self._joined) and not self._redis.away
 
     async def join(self, line: Line) -> None:
         """Put a line into the fleet once its workers are warm."""
@@ -169,13 +168,15 @@ class Agent:
                     await self._announce(hold)
 
     async def _keep_alive(self, joined: _Joined) -> None:
-        """While its workers are up: renew what is here, and take what others left behind."""
+        """While its workers are up, or soon again: renew what is here, and take what others left behind."""
         hold, channel = joined.hold, self._redis.channel()
-        swept = time.monotonic()
+        swept = up = time.monotonic()
         try:
             while True:
                 await asyncio.sleep(self._lease / 3 * random.uniform(0.8, 1.0))
-                if not hold.line.up:
+                if hold.line.up:
+                    up = time.monotonic()
+                elif time.monotonic() - up > REPLACE_SECONDS:
                     continue
                 with contextlib.suppress(Away):
                     await self._renew(hold)
@@ -214,7 +215,6 @@ class Agent:
                 try:
                     found = (await channel.call(*delete, read, patience=BLOCK_SECONDS + PATIENCE))[-1]
                 except Away:
-                    found = None
                     await pause.wait()
                     continue
                 taken = []

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from redis.asyncio import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, MovedError, ReadOnlyError, RedisError, ResponseError
 
 from server.fleet.scripts import LOAD, Command
 
@@ -30,6 +30,9 @@ PATIENCE = 2.0
 """Seconds that a round trip may take which does not wait for anything."""
 
 CONNECT_SECONDS = 3.0
+
+SLOW = 1e6
+"""Bytes per second of the slowest link to Redis that is meant to work."""
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
@@ -112,6 +115,9 @@ class Redis:
             **where.options(),
         )
 
+        given = self._pool.connection_kwargs
+        self._home: dict[str, Any] = {name: given[name] for name in ("host", "port") if name in given}
+
     @property
     def away(self) -> bool:
         """Whether Redis could not be reached when this was last tried."""
@@ -144,6 +150,7 @@ class Redis:
                     await connection.read_response()
         except (RedisError, OSError, TimeoutError) as error:
             await _drop(connection)
+            self._pool.connection_kwargs.update(self._home)
             self._mark_away(error)
             raise Away(f"Redis at {self.shown} cannot be reached: {_words(error)}") from error
         except BaseException:
@@ -151,6 +158,10 @@ class Redis:
             raise
         self._mark_back()
         return connection
+
+    def follow(self, moved: MovedError) -> None:
+        """All keys of a fleet are on another node of the cluster: connect to that one from now on."""
+        self._pool.connection_kwargs.update(host=moved.host, port=moved.port)
 
     def _mark_away(self, error: BaseException) -> None:
         if self._lost is None:
@@ -177,7 +188,11 @@ class Channel:
         return self._connection is not None
 
     async def call(self, *commands: Command, patience: float = PATIENCE) -> list[Any]:
-        """Send commands and give their answers, in a round trip of at most `patience` seconds. Raises Away."""
+        """Send commands and give their answers, in a round trip of about `patience` seconds at most. Raises Away.
+
+        What is large has more time to be sent.
+        """
+        patience += sum(len(part) for command in commands for part in command if isinstance(part, bytes)) / SLOW
         if self._connection is None:
             self._connection = await self._redis.connect()
         connection = self._connection
@@ -187,6 +202,8 @@ class Channel:
                 return [await _answer(connection) for _ in commands]
         except (RedisError, OSError, TimeoutError) as error:
             await self.close()
+            if isinstance(error, MovedError):
+                self._redis.follow(error)
             raise Away(f"Redis at {self._redis.shown} does not answer: {_words(error)}") from error
         except BaseException:
             await self.close()  # answers of this call must not be taken for those of the next
@@ -219,6 +236,8 @@ async def _answer(connection: Connection) -> Any:
     try:
         return await connection.read_response()
     except ResponseError as error:
+        if isinstance(error, MovedError):
+            raise  # the key lives on another node of the cluster
         if isinstance(error, ReadOnlyError) or str(error).startswith(_NOT_NOW):
             raise ConnectionError(str(error)) from None  # another Redis takes over, and this one writes nothing
         return error

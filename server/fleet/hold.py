@@ -119,7 +119,9 @@ class Hold:
             return
         self.entries[entry_id] = entry
         try:
-            answer = await self.line.dispatch.submit(job, lambda part: self._show(entry, part))
+            # The last try: with company, the death of a worker would count against all of it once more.
+            alone = deliveries == MAX_DELIVERIES
+            answer = await self.line.dispatch.submit(job, lambda part: self._show(entry, part), alone=alone)
         except (QueueFull, Stopped):
             self._forget(entry)  # nobody keeps it alive any more: others will take it
             return

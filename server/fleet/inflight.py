@@ -20,7 +20,7 @@ from server.backend.queue import job_bytes
 from server.backend.roads import Overtaken
 from server.fleet.clock import FleetClock
 from server.fleet.codec import Answer, Unreadable, job_fields, read_answer
-from server.fleet.connection import PATIENCE, Away, Pause, Redis
+from server.fleet.connection import Away, Pause, Redis
 from server.fleet.keys import Keys
 from server.fleet.line import FleetLine
 from server.fleet.pipe import Pipe
@@ -33,6 +33,9 @@ BLOCK_SECONDS = 5.0
 
 READ_ANSWERS = 64
 """Answers that one read takes at most."""
+
+READ_PATIENCE = 10.0
+"""Seconds for what is read to come over a slow link."""
 
 AGAIN_SECONDS = 1.0
 """Between two looks at a job that is late."""
@@ -153,18 +156,19 @@ class InFlight:
     async def read(self) -> None:
         """Take in answers until cancelled."""
         stream = self._keys.reply(self._api)
-        channel, pause = self._redis.channel(), Pause()
+        channel, pause, lost = self._redis.channel(), Pause(), False
         taken: list[bytes] = []
-        block = int(1000 * BLOCK_SECONDS)
+        block, count = int(1000 * BLOCK_SECONDS), READ_ANSWERS
         try:
             while True:
                 # Always from the beginning: what was taken in is deleted, and a Redis that lost its memory may count
                 # from a lower number again.
-                read = ("XREAD", "COUNT", READ_ANSWERS, "BLOCK", block, "STREAMS", stream, "0-0")
+                read = ("XREAD", "COUNT", count, "BLOCK", block, "STREAMS", stream, "0-0")
                 delete: list[Command] = [("XDEL", stream, *taken)] if taken else []
                 try:
-                    found = (await channel.call(*delete, read, patience=BLOCK_SECONDS + PATIENCE))[-1]
+                    found = (await channel.call(*delete, read, patience=BLOCK_SECONDS + READ_PATIENCE))[-1]
                 except Away:
+                    count, lost = 1, True  # the link may be too slow for many at once
                     await pause.wait()
                     continue
                 taken = []
@@ -173,9 +177,13 @@ class InFlight:
                     await pause.wait()
                     continue
                 pause.reset()
+                count = min(READ_ANSWERS, 2 * count)
                 for entry, fields in found[0][1] if found else ():
                     self._take(fields)
                     taken.append(entry)
+                if lost:
+                    lost = False
+                    self.search()
         finally:
             await channel.close()
 

@@ -9,7 +9,7 @@ from collections import deque
 
 from redis.exceptions import NoScriptError, ResponseError
 
-from server.fleet.connection import PATIENCE, Away, Pause, Redis
+from server.fleet.connection import Away, Pause, Redis
 from server.fleet.scripts import LOAD, Command
 
 MOST = 64
@@ -49,12 +49,8 @@ class Outbox:
                     self._wake.clear()
                     self.empty.set()
                     continue
-                # An answer may be large and the link slow.
-                patience = (
-                    PATIENCE + sum(len(part) for command in sent for part in command if isinstance(part, bytes)) / 1e6
-                )
                 try:
-                    answers = await channel.call(*sent, patience=patience)
+                    answers = await channel.call(*sent)
                     if any(isinstance(answer, NoScriptError) for answer in answers):
                         await channel.call(*LOAD)
                         continue

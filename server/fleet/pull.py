@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from redis.exceptions import ResponseError
 
-from server.fleet.connection import PATIENCE, Away, Channel, Pause, Redis
+from server.fleet.connection import Away, Channel, Pause, Redis
 from server.fleet.hold import Hold
 from server.fleet.keys import GROUP
 from server.jobs import Priority
@@ -20,6 +20,9 @@ LOOK_SECONDS = 0.25
 
 MOST = 16
 """Entries that one read takes at most."""
+
+READ_PATIENCE = 10.0
+"""Seconds for what is read to come over a slow link."""
 
 CLAIM = 16
 """Entries of other agents that one look takes at most."""
@@ -45,7 +48,7 @@ class Puller:
 
     async def run(self) -> None:
         """Read new entries until `stop`."""
-        channel, pause = self._redis.channel(), Pause()
+        channel, pause, most = self._redis.channel(), Pause(), MOST
         try:
             while not self._stopping:
                 room = self._hold.room(self._priority)
@@ -53,15 +56,17 @@ class Puller:
                     await self._hold.change(LOOK_SECONDS)
                     continue
                 try:
-                    answer = await self._read(channel, min(room, MOST))
+                    answer = await self._read(channel, min(room, most))
                     if isinstance(answer, ResponseError):
                         await self._meet(channel, answer)
                         await pause.wait()
                         continue
                 except Away:
+                    most = 1  # the link may be too slow for many at once
                     await pause.wait()
                     continue
                 pause.reset()
+                most = min(MOST, 2 * most)
                 for entry, fields in answer[0][1] if answer else ():
                     await self._hold.take(self._priority, entry, fields)
         finally:
@@ -88,7 +93,7 @@ class Puller:
     async def _read(self, channel: Channel, count: int) -> Sequence[tuple[bytes, list[tuple[bytes, list[bytes]]]]]:
         block = int(1000 * BLOCK_SECONDS)
         own = ("XREADGROUP", "GROUP", GROUP, self._agent, "COUNT", count, "BLOCK", block, "STREAMS", self.stream, ">")
-        (answer,) = await channel.call(own, patience=BLOCK_SECONDS + PATIENCE)
+        (answer,) = await channel.call(own, patience=BLOCK_SECONDS + READ_PATIENCE)
         found: Sequence[tuple[bytes, list[tuple[bytes, list[bytes]]]]] = answer
         return found
 

@@ -61,7 +61,11 @@ class Common(BaseModel):
     )
     format: Format | None = Field(None, description="Default: png for images, json for points.")
     quality: int | None = Field(None, ge=1, le=100, description="Of jpeg and webp. Default: 95 and 90.")
-    model: str | None = Field(None, description="The name of the bundle. Default: the first that is served.")
+    model: str | None = Field(
+        None,
+        description="The name of the bundle, or NAME@ and the first digits of a digest for one version of it. Default: "
+        "the first that is served.",
+    )
     deadline_ms: float | None = Field(
         None,
         gt=0,
@@ -141,7 +145,7 @@ def settle(asked: Asked) -> Plan:
     """
     fields, model, faults = asked.fields, asked.model, asked.faults
     manifest = model.manifest
-    if "model" in fields and fields["model"] != model.name:
+    if "model" in fields and not model.answers_to(fields["model"]):
         faults.add("model", fields["model"])
     steps = _steps(asked)
     n = fields.get("n", 1)
@@ -233,7 +237,7 @@ def _named(models: Sequence[Model], names: list[Any]) -> Model:
     """The model whose name is given; the default one where none is, for the other fields' sake."""
     if not names:
         return models[0]
-    return next((model for model in models if model.name in names), models[0])
+    return next((model for model in models if any(map(model.answers_to, map(str, names)))), models[0])
 
 
 def _validated(kind: type[BaseModel], given: dict[str, Any], strict: bool, faults: Faults) -> dict[str, Any]:

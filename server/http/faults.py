@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence, Set
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from server.backend.model import Model
+from server.backend.model import Model, names_of
 
 SEED_BOUND = 2**63
 """Seeds are 0 <= seed < SEED_BOUND; signed 64-bit integers everywhere can hold them."""
@@ -95,7 +95,7 @@ class Faults:
         """What would be right, for each field that several endpoints have."""
         model, manifest = self._model, self._model.manifest
         guidance = manifest.guidance
-        served = [model.name for model in self._served]
+        served = names_of(self._served)
         label = Right("a label's index, its name, or none", manifest.labels[:MAX_LISTED] or ["none"])
         bound = Right("a whole number of steps, from 1", {"min": 1})
         ends = {"min": guidance.min, "max": guidance.max} if guidance else {"min": 1, "max": 1}

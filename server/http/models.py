@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
-from server.backend.model import Model
+from server.backend.model import Model, names_of
 from server.backend.roads import Roads
 from server.http.problem import Problem
 
@@ -23,7 +23,7 @@ def add_models(api: FastAPI, lines: Roads) -> None:
     @api.get("/v1/models", tags=["server"], summary="What is served")
     async def models() -> JSONResponse:
         """Each bundle's labels, steps, formats and fingerprint, the default first. One is there once it is ready."""
-        return JSONResponse({"object": "list", "data": [model.describe() for model in lines.models]})
+        return JSONResponse({"object": "list", "data": listed(lines.models)})
 
     @api.get("/v1/models/{name}", tags=["server"], summary="One bundle that is served", responses=_NOT_FOUND)
     async def model(name: str) -> JSONResponse:
@@ -31,12 +31,21 @@ def add_models(api: FastAPI, lines: Roads) -> None:
         return JSONResponse(find_model(lines.models, name).describe())
 
 
+def listed(models: Sequence[Model]) -> list[dict[str, Any]]:
+    """The entries of /v1/models. Of several versions of one name the first has the name, each other one NAME@DIGITS."""
+    entries: dict[str, dict[str, Any]] = {}
+    for model in models:
+        name = model.version if model.name in entries else model.name
+        entries[name] = {**model.describe(), "id": name}
+    return list(entries.values())
+
+
 def find_model(models: Sequence[Model], name: str) -> Model:
     """The model that is served under a name. Raises Problem (404) that lists those that are."""
     for model in models:
-        if model.name == name:
+        if model.answers_to(name):
             return model
-    served = ", ".join(model.name for model in models) or "none yet"
+    served = ", ".join(names_of(models)) or "none yet"
     detail = f"there is no model {name[:100]!r} here; this server has {served}"
     # `errors` names the field, as other refusals of a field do.
     errors = [{"field": "model", "detail": detail}]

@@ -104,7 +104,7 @@ def read_order(body: dict[str, Any], models: Sequence[Model], max_images: int) -
     if stream and ours.get("n", 1) != 1:
         raise _wrong("n", f"n={_quote(ours['n'])} with stream=true: a stream shows one image; leave n out")
     format = asked.output_format or "png"
-    fields = {**ours, "model": model.name, "label": find_class(asked.prompt, model), "format": format}
+    fields = {**ours, "model": model.version, "label": find_class(asked.prompt, model), "format": format}
     if asked.output_compression is not None:
         if format != "png":
             fields["quality"] = max(1, asked.output_compression)

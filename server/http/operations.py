@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from server.backend.model import Model
+from server.backend.model import Model, names_of
 from server.http import problem
 from server.http.faults import MAX_LISTED
 from server.http.reply import MEDIA_TYPES
@@ -112,7 +112,7 @@ def fields_of(kind: type[BaseModel], served: Served) -> dict[str, Schema]:
     narrower: dict[str, Schema] = {"format": {"enum": served.formats}, "n": {"maximum": served.max_images}}
     if served.models:
         narrower["steps"] = {"anyOf": [{"type": "integer", "enum": served.steps}, {"type": "string", "const": "auto"}]}
-        narrower["model"] = {"enum": [model.name for model in served.models]}
+        narrower["model"] = {"enum": names_of(served.models)}
     scales = [model.manifest.guidance for model in served.models if model.manifest.guidance is not None]
     if scales:
         narrower["guidance"] = {"minimum": min(1.0, *(s.min for s in scales)), "maximum": max(s.max for s in scales)}

@@ -93,7 +93,7 @@ def plan_variations(asked: Asked) -> tuple[Plan, float]:
     steps that its span forbids.
     """
     model, faults = asked.model, asked.faults
-    named = asked.fields.get("model", model.name) == model.name
+    named = model.answers_to(asked.fields.get("model", model.name))
     if named and (why := why_not(model)) is not None:
         raise problem.invalid([{"field": "model", "value": model.name, "detail": why}])
     # A class drawn by chance, as /generate has it, would pull the picture away from what it shows.
@@ -115,10 +115,10 @@ def why_not(model: Model) -> str | None:
     manifest = model.manifest
     if manifest.kind != "image":
         return f"{model.name} makes points, so it has no use for an image; variations need a model of images"
-    if not manifest.pixels:
+    if not (manifest.pixels or manifest.encodes):
         return (
             f"{model.name} works on a latent of shape {list(manifest.z_shape)} and its bundle has no encoder, so an "
-            "image cannot be brought there; variations need a model of pixels"
+            "image cannot be brought there; variations need an encoder, or a model of pixels"
         )
     return None
 
