@@ -18,11 +18,12 @@ BY_NAME_ONLY: dict[str, str] = {
     "onnxscript": "torch.onnx.export(dynamo=True) imports it",
     "tensorboard": "torch.utils.tensorboard imports it",
     "dicebear-styles": "a package of JSON files, read with importlib.resources",
+    "tensorrt-rtx-cu13": "export/runtime/engines/libraries.py imports one of two libraries by name",
 }
 """Declared, used, and never imported by our code: distribution -> who uses it."""
 
-RESERVED_EXTRAS = {"gpu", "tensorrt"}
-"""Extras whose libraries nothing imports yet (gpu: the same module as cpu)."""
+RESERVED_EXTRAS = {"gpu"}
+"""Extras that cannot be installed beside the others (gpu: the same module as cpu)."""
 
 SELF = "longjump"
 

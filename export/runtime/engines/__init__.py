@@ -75,14 +75,14 @@ def open_engine(
         choice = choose(entries, machine, engine, precision, failed)
         try:
             return load_engine(bundle, choice, machine, threads)
-        except (ValueError, OSError, ModuleNotFoundError) as error:
+        except (ValueError, OSError) as error:
             if engine is not None or choice.name == CPU:
                 raise
             failed[choice.name, choice.entry.file] = str(error)
 
 
 def load_engine(bundle: Bundle, choice: Choice, machine: Machine, threads: int | None = None) -> Engine:
-    """Load the chosen engine. Raises ValueError, OSError or ModuleNotFoundError that says why it does not load."""
+    """Load the chosen engine. Raises ValueError or OSError that says why it does not load."""
     from export.runtime.engines.choice import PROVIDERS
 
     if choice.name in PROVIDERS:

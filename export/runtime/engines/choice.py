@@ -86,7 +86,7 @@ def choose(
         raise ValueError(f"{asked or 'no engine of the bundle can run here'}: {'; '.join(_grouped(passed))}")
     # Nothing in the bundle is like that.
     has = sorted({f"{entry.backend} {entry.precision}" for entry in entries})
-    hint = "; longjump engines BUNDLE --target current compiles one" if engine in LIBRARIES else ""
+    hint = "; longjump export BUNDLE --tensorrt compiles one" if engine in LIBRARIES else ""
     raise ValueError(f"{asked or 'unasked'}: the bundle has no such engine, it has {', '.join(has)}{hint}")
 
 

@@ -6,6 +6,7 @@ Both are always used strongly typed: the precision of an engine is that of its O
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,14 +38,11 @@ LIBRARIES = {
 
 
 def load_library(library: Library) -> Any:
-    """Its Python module. ModuleNotFoundError that says how to get it, ValueError if it is there and broken."""
+    """Its Python module. ValueError that says how to get it, or what is wrong with it."""
+    if importlib.util.find_spec(library.module) is None:
+        raise ValueError(f"the Python package {library.module!r} is not installed ({library.install})")
     try:
         return importlib.import_module(library.module)
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            f"this needs the Python package {library.module!r}, which is not installed: {library.install}",
-            name=library.module,
-        ) from None
     except Exception as error:  # a shared library that does not load, of whatever kind
         reason = " ".join(str(error).split())
         raise ValueError(f"the Python package {library.module!r} does not load: {reason}") from None
@@ -59,7 +57,7 @@ def library_stamp(library: Library) -> str | None:
     """The stamp of the installed library; None if it cannot be loaded."""
     try:
         return stamp(library, load_library(library))
-    except (ModuleNotFoundError, ValueError):
+    except ValueError:
         return None
 
 
@@ -81,6 +79,14 @@ def set_targets(library: Library, module: Any, config: Any, targets: Sequence[st
             raise ValueError(f"{library.module} {module.__version__} does not compile for {target}")
 
 
+def create(kind: Any, log: Any) -> Any:
+    """A builder or runtime of a library. ValueError with what it says where it cannot be, as without a GPU."""
+    try:
+        return kind(log)
+    except Exception as error:  # TensorRT's bindings raise TypeError for a null pointer
+        raise ValueError(f"{kind.__module__.partition('.')[0]} does not start here: {log.errors}") from error
+
+
 def header_fault(library: Library, module: Any, plan: bytes) -> str | None:
     """What the library finds wrong with an engine's header, before anything of it is loaded; None if nothing.
 
@@ -90,7 +96,7 @@ def header_fault(library: Library, module: Any, plan: bytes) -> str | None:
     if not library.ahead:
         return None
     log = listener(module)
-    validity, diagnostics = module.Runtime(log).get_engine_validity(plan)
+    validity, diagnostics = create(module.Runtime, log).get_engine_validity(plan)
     flags = module.EngineInvalidityDiagnostics
     if diagnostics & int(flags.MALFORMED_ENGINE):
         return "it is not an engine of this library, or of another version"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from export.runtime.bundle import Bundle
 from export.runtime.engines.choice import Choice
 from export.runtime.engines.device import Buffer, CupyDevice, Device
-from export.runtime.engines.libraries import LIBRARIES, Library, header_fault, listener, load_library, stamp
+from export.runtime.engines.libraries import LIBRARIES, Library, create, header_fault, listener, load_library, stamp
 from export.runtime.engines.machine import Gpu
 from export.runtime.engines.onnxruntime import fingerprint, open_decoder
 from export.runtime.engines.trial import timed, zeros
@@ -38,8 +38,8 @@ class TensorRtEngine:
     ) -> None:
         """Load the engine; `threads` are the decoder's.
 
-        Raises ValueError, OSError or ModuleNotFoundError, saying why, if the file is not as the manifest says, was
-        compiled from another graph or by another version, or if the library refuses it.
+        Raises ValueError or OSError, saying why, if the file is not as the manifest says, was compiled from another
+        graph or by another version, or if the library refuses it.
         """
         self.manifest: Manifest = bundle.manifest
         self.choice = choice
@@ -134,8 +134,8 @@ def check_origin(manifest: Manifest, entry: EngineEntry) -> None:
     graph = manifest.files.get(jump_file(entry.precision))
     if graph is None or entry.graph != graph.sha256:
         raise ValueError(
-            f"{entry.file} was not compiled from this bundle's {jump_file(entry.precision)}; compile it again with "
-            "longjump engines"
+            f"{entry.file} was not compiled from this bundle's {jump_file(entry.precision)}; compile it again: "
+            "longjump export BUNDLE --tensorrt"
         )
 
 
@@ -144,7 +144,7 @@ def deserialise(library: Library, module: Any, plan: bytes, where: str) -> Any:
     if fault := header_fault(library, module, plan):
         raise ValueError(f"{where}: {fault}")
     log = listener(module)
-    engine = module.Runtime(log).deserialize_cuda_engine(plan)
+    engine = create(module.Runtime, log).deserialize_cuda_engine(plan)
     if engine is None:
         raise ValueError(f"{where}: {library.backend} cannot load it: {log.errors}")
     return engine

@@ -1,0 +1,1 @@
+"""Compiled engines: a bundle's ONNX graphs made ready for NVIDIA GPUs by TensorRT or TensorRT-RTX. Needs no torch."""
