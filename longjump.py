@@ -61,6 +61,7 @@ EXTRA_OF: dict[str, str] = {
     "hdrh": "loadtest",
     "opentelemetry": "otel",
     "tensorboard": "tensorboard",
+    "tensorrt_rtx": "tensorrt",
     "accelerate": "train",
     "dicebear": "train",
     "dicebear_styles": "train",
