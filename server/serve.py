@@ -29,12 +29,15 @@ from export.runtime.cores import available_cores
 from export.runtime.flags import add_engine_arguments
 from server.arguments import port, positive, whole
 from server.backend.supervisor import END_SECONDS, WORKER, Child, bundle_name, worker_command
-from server.fleet.arguments import add_redis_arguments
+from server.fleet.arguments import add_commons_arguments, add_redis_arguments
 from server.http.flags import add_safety_arguments, add_sight_arguments, guard
 
 if TYPE_CHECKING:
     from server.backend.lines import Lines
     from server.backend.roads import Roads
+    from server.fleet.commons import FleetCommons
+    from server.fleet.lines import FleetLines
+    from server.http.commons import Alone, Commons
     from server.observe.metrics import Metrics
     from server.schedule.admission import Bounds
 
@@ -121,6 +124,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="bytes of answers kept for requests that name their seed; 0: none (default: 64 MiB)",
     )
     add_redis_arguments(parser, required=False)
+    add_commons_arguments(parser)
     add_safety_arguments(parser)
     add_sight_arguments(parser)
 
@@ -211,16 +215,23 @@ def _run_for_a_fleet(args: argparse.Namespace, started: float) -> int:
         )
     if args.bundle_folder is not None:
         raise ValueError("--bundles is for workers of this machine; with --redis, start a worker with the new bundle")
-    from server.fleet.lines import open_lines
-
     listener = _listen(args.host, args.port)
     try:
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(args, lambda metrics: open_lines(args, _bounds(args), metrics), listener, started))
+            return runner.run(_serve(args, lambda metrics: _open_fleet(args, metrics), listener, started))
     finally:
         listener.close()
+
+
+async def _open_fleet(args: argparse.Namespace, metrics: Metrics) -> tuple[FleetLines, FleetCommons]:
+    """The lines of workers elsewhere, and what their API processes share."""
+    from server.fleet.commons import open_commons
+    from server.fleet.lines import open_lines
+
+    lines = await open_lines(args, _bounds(args), metrics)
+    return lines, open_commons(args, lines)
 
 
 def _bounds(args: argparse.Namespace) -> Bounds:
@@ -235,10 +246,11 @@ async def _open(
     children: Sequence[Sequence[Child]],
     command: Callable[[Path], Sequence[str]],
     metrics: Metrics,
-) -> Lines:
+) -> tuple[Lines, Alone]:
     """The lines of worker processes of this machine."""
     from server.backend.line import Line, Setup
     from server.backend.lines import Lines
+    from server.http.commons import Alone
 
     setup = Setup(
         command=command,
@@ -250,11 +262,14 @@ async def _open(
         observer=metrics,
         say=LOG.info,
     )
-    return Lines([Line(own, bundle, setup) for bundle, own in zip(bundles, children, strict=True)], setup)
+    return Lines([Line(own, bundle, setup) for bundle, own in zip(bundles, children, strict=True)], setup), Alone()
 
 
 async def _serve(
-    args: argparse.Namespace, open_roads: Callable[[Metrics], Awaitable[Roads]], listener: socket.socket, started: float
+    args: argparse.Namespace,
+    open_roads: Callable[[Metrics], Awaitable[tuple[Roads, Commons]]],
+    listener: socket.socket,
+    started: float,
 ) -> int:
     from server.http.api import build_app
     from server.http.front import build_front
@@ -263,17 +278,18 @@ async def _serve(
 
     log = set_up(args.log_format)
     metrics = Metrics()
-    lines = await open_roads(metrics)
+    lines, commons = await open_roads(metrics)
     metrics.watch(lines)
     app, api = build_app(
         lines,
         metrics,
+        commons,
         max_images=args.max_images,
         cache_bytes=args.cache_bytes,
         max_upload=args.max_upload,
         playground=not args.no_playground,
     )
-    front = build_front(guard(app, api, args, lines, metrics, log), KEEP_ALIVE_SECONDS)
+    front = build_front(guard(app, api, args, lines, commons, metrics, log), KEEP_ALIVE_SECONDS)
 
     loop = asyncio.get_running_loop()
     unanswered = 0
@@ -308,6 +324,7 @@ async def _serve(
         drain()  # no worker can be brought up: finish what others do, then say why
     await serving
     announcing.cancel()
+    await commons.close()
     await lines.stop(0.0 if unanswered or failed else END_SECONDS)
     if failed:
         lines.failed.result()

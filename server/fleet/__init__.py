@@ -13,6 +13,7 @@ What both sides share
     keys         every key by name, and what lies under it
     scripts      the Lua that must happen whole or not at all (`scripts/*.lua`; ledger.lua stands before each)
     codec        jobs and answers as stream fields, with a version
+    parcel       values with blobs as one string, with a version
     clock        Redis' time, in which deadlines travel
     roster       what agents announce
 
@@ -20,6 +21,9 @@ The API process
     lines        who is there, looked at every second; `Lines` as the HTTP side knows them (`server.backend.roads`)
     line         one engine: its agents, what waits for them, admission by `server.schedule.admission`
     inflight     jobs given to Redis, who waits for each, the answers; late, lost and unwanted ones
+    commons      what API processes share beside the work, each part bounded:
+    shared_cache answers of any of them, for all
+    rates        how often a client may ask, counted once
 
 The worker
     command      `longjump worker`

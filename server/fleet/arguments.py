@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from server.arguments import whole
+
 
 def add_redis_arguments(parser: argparse.ArgumentParser, *, required: bool) -> None:
     """Declare them. `required`: --redis must be given."""
@@ -30,3 +32,15 @@ def add_redis_arguments(parser: argparse.ArgumentParser, *, required: bool) -> N
     group.add_argument("--redis-ca", type=Path, metavar="FILE", help="certificates that may have signed Redis' own")
     group.add_argument("--redis-cert", type=Path, metavar="FILE", help="our certificate, where Redis asks for one")
     group.add_argument("--redis-key", type=Path, metavar="FILE", help="the key of --redis-cert")
+
+
+def add_commons_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what API processes share in Redis beside the work."""
+    parser.add_argument(
+        "--shared-cache-bytes",
+        type=whole,
+        default=64 * 2**20,
+        metavar="N",
+        help="bytes of Redis for answers that all API processes may give again, at most; it makes room when Redis' "
+        "memory fills. 0: none (default: 64 MiB)",
+    )

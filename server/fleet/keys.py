@@ -79,6 +79,15 @@ class Keys:
             self.load(fingerprint),
         )
 
+    @property
+    def windows(self) -> tuple[str, str]:
+        """Hash: client -> its requests in the windows of `--rate`; sorted set: clients by their last one."""
+        return self.named("rate"), self.named("rate", "used")
+
+    def shelf(self, name: str) -> tuple[str, str]:
+        """Hash: values of one kind; sorted set: their names by the millisecond until which each is kept."""
+        return self.named("shelf", name), self.named("shelf", name, "until")
+
     def named(self, *parts: str) -> str:
         """A key of this fleet."""
         return ":".join((f"{{longjump:{self.fleet}}}", *parts))

@@ -84,6 +84,16 @@ class FleetLines:
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
+    def redis(self) -> Redis:
+        """The Redis of the fleet."""
+        return self._redis
+
+    @property
+    def keys(self) -> Keys:
+        """Its keys."""
+        return self._keys
+
+    @property
     def lines(self) -> Sequence[FleetLine]:
         """All engines: by name, and of one name the one to take first."""
         best = sorted(self._lines.values(), key=_by_name)

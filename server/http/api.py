@@ -16,6 +16,7 @@ from starlette.routing import Route
 from server.backend.roads import Roads
 from server.http import problem
 from server.http.cache import ResponseCache
+from server.http.commons import Commons
 from server.http.desk import Desk
 from server.http.dialects import written
 from server.http.docs import add_docs
@@ -36,14 +37,21 @@ from server.version import version
 
 
 def build_app(
-    lines: Roads, metrics: Metrics, *, max_images: int, cache_bytes: int, max_upload: int, playground: bool
+    lines: Roads,
+    metrics: Metrics,
+    commons: Commons,
+    *,
+    max_images: int,
+    cache_bytes: int,
+    max_upload: int,
+    playground: bool,
 ) -> tuple[Application, FastAPI]:
     """The whole application, and the part of it that is FastAPI's, to which more routes may be added.
 
     `cache_bytes` bounds the response cache, `max_upload` an uploaded image (bytes); without `playground`, `/` leads to
     the documentation.
     """
-    cache = ResponseCache(cache_bytes)
+    cache = ResponseCache(cache_bytes, commons.cache)
     metrics.watch_cache(cache)
     desk = Desk(lines, cache, metrics)
     handles: dict[str, tuple[Sequence[str], Handle]] = {

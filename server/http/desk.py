@@ -87,6 +87,7 @@ class Desk:
         A client that leaves while it waits takes its work with it, unless others have joined it or `visit.finish` is
         set. Raises Disconnected then.
         """
+        await self._fetch(plan, visit)
         while True:
             place = self._settle(plan, visit)
             if isinstance(place, Answer):
@@ -117,6 +118,8 @@ class Desk:
         Close the iterator (`aclose`) if it is not read to its end: that frees the work. A stream's work is its own:
         its parts are wanted in their order. `first` reads the cache, and both fill it.
         """
+        if mode == "first":
+            await self._fetch(plan, visit)
         place = self._settle(plan, visit, join=False, read=mode == "first")
         if isinstance(place, Answer):
             self._given(place, plan, visit)
@@ -227,6 +230,14 @@ class Desk:
         if not preview:
             visit.account.deadline = admitted.deadline - visit.arrival
         return _Place(plan, steps, line, key, admitted)
+
+    async def _fetch(self, plan: Plan, visit: Visit) -> None:
+        """Bring what other processes have of a plan into the cache, unless it is at work here already."""
+        if self._cache.beyond is None or plan.drawn_seed or visit.no_store or visit.no_cache:
+            return
+        keys = [plan.key(steps) for steps in _choices(plan)]
+        if self._flights.find(keys[0], visit) is None:
+            await self._cache.fetch(keys)
 
     def _kept(self, plan: Plan, choices: Sequence[int]) -> Answer | None:
         """The best answer that the cache has."""

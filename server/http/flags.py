@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from server.backend.roads import Roads
+    from server.http.commons import Commons
     from server.http.front import Application
     from server.http.gate import Closed
     from server.observe.logs import Log
@@ -57,7 +58,13 @@ def add_sight_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def guard(
-    app: Application, api: FastAPI, args: argparse.Namespace, lines: Roads, metrics: Metrics, log: Log
+    app: Application,
+    api: FastAPI,
+    args: argparse.Namespace,
+    lines: Roads,
+    commons: Commons,
+    metrics: Metrics,
+    log: Log,
 ) -> Application:
     """`app` behind all that the flags ask for.
 
@@ -80,7 +87,7 @@ def guard(
     if args.rate is not None:
         from server.http.limits import Limits
 
-        limits = Limits(args.rate)
+        limits = commons.limiter(Limits(args.rate))
     if args.otel:
         from server.observe.traces import Traces
 

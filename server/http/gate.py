@@ -22,7 +22,7 @@ from server.observe.account import Account, Caller
 from server.observe.metrics import Metrics
 
 if TYPE_CHECKING:
-    from server.http.limits import Limits
+    from server.http.limits import Limiter
 
 Closed = Callable[[Scope, Caller, Account, float, float], None]
 """Told of every request when it is over: (scope, caller, account, start, seconds), `start` of time.time()."""
@@ -73,7 +73,7 @@ class Gate:
         app: Callable[[Scope, Receive, Send], Awaitable[None]],
         metrics: Metrics,
         keys: Keys | None = None,
-        limits: Limits | None = None,
+        limits: Limiter | None = None,
         closed: Sequence[Closed] = (),
     ) -> None:
         """Without `keys` everyone may ask, and is known by the address at the other end of the connection."""
@@ -112,7 +112,7 @@ class Gate:
         try:
             if path not in OPEN and not path.startswith(OPEN_UNDER):
                 try:
-                    caller = Caller(self._admit(path, authorization, caller.client), request_id)
+                    caller = Caller(await self._admit(path, authorization, caller.client), request_id)
                 except Problem as refused:
                     account.refused = refused.kind
                     self._metrics.refused(refused.kind)
@@ -126,7 +126,7 @@ class Gate:
                 for closed in self._closed:
                     closed(scope, caller, account, time.time() - seconds, seconds)
 
-    def _admit(self, path: str, authorization: bytes, peer: str) -> str:
+    async def _admit(self, path: str, authorization: bytes, peer: str) -> str:
         """The client that a request counts against. Raises Problem (401, 403, 429)."""
         client = peer
         if self._keys is not None:
@@ -137,7 +137,7 @@ class Gate:
             if path.startswith(ADMIN) and not key.admin:
                 raise forbidden(key.name)
             client = key.name
-        if self._limits is not None and (wait := self._limits.hit(client)):
+        if self._limits is not None and (wait := await self._limits.ask(client)):
             raise _too_often(client, wait)
         return client
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from typing import Protocol
 
 from limits import RateLimitItem, parse_many
 from limits.storage import MovingWindowSupport, Storage
@@ -16,6 +17,13 @@ from limits.strategies import MovingWindowRateLimiter
 
 MAX_CLIENTS = 10_000
 """Windows that are kept, for each rate. Beyond that the client that has been quiet for longest is forgotten."""
+
+
+class Limiter(Protocol):
+    """Counts requests."""
+
+    async def ask(self, client: str) -> float:
+        """Count a request of `client`: 0.0 if it may pass, else the seconds until one would."""
 
 
 class Limits:
@@ -33,12 +41,20 @@ class Limits:
 
         A refused request does not use up the other rates, so that a client which asks too often still gets its rate.
         """
+        wait = self.wait(client)
+        if not wait:
+            for rate in self.rates:
+                self._limiter.hit(rate, client)
+        return wait
+
+    async def ask(self, client: str) -> float:
+        """See Limiter."""
+        return self.hit(client)
+
+    def wait(self, client: str) -> float:
+        """As `hit`, and nothing is counted."""
         waits = [self._wait(rate, client) for rate in self.rates if not self._limiter.test(rate, client)]
-        if waits:
-            return max(waits)
-        for rate in self.rates:
-            self._limiter.hit(rate, client)
-        return 0.0
+        return max(waits, default=0.0)
 
     def _wait(self, rate: RateLimitItem, client: str) -> float:
         return max(0.001, self._limiter.get_window_stats(rate, client).reset_time - self._clock())

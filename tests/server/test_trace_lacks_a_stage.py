@@ -86,7 +86,7 @@ def test_without_the_flag_nothing_is_loaded() -> None:
         "from server.observe.metrics import Metrics\n"
         "parser = argparse.ArgumentParser()\n"
         "server.serve.add_arguments(parser)\n"
-        "guard(None, None, parser.parse_args([]), None, Metrics(), None)\n"
+        "guard(None, None, parser.parse_args([]), None, None, Metrics(), None)\n"
         "print([name for name in ('opentelemetry.sdk', 'opentelemetry.exporter', 'limits') if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)

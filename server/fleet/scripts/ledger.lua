@@ -55,3 +55,56 @@ local function epoch_of(key, candidate)
     end
     return epoch
 end
+
+-- A shelf: a hash of values, and their names by the millisecond until which each is kept. What all of them take stands
+-- in the hash under '', and never stays above the budget.
+local BESIDE = 128 -- bytes that a name takes beside its value
+
+local function shelf_drop(shelf, order, name)
+    local size = redis.call('HSTRLEN', shelf, name)
+    if redis.call('HDEL', shelf, name) == 1 then
+        redis.call('HINCRBY', shelf, '', 0 - size - BESIDE)
+    end
+    redis.call('ZREM', order, name)
+end
+
+-- Away with what is over (some at a time), and with what would be over first until the rest fits into `room`.
+local function shelf_trim(shelf, order, now, room)
+    for _, name in ipairs(redis.call('ZRANGEBYSCORE', order, '-inf', now, 'LIMIT', 0, 100)) do
+        shelf_drop(shelf, order, name)
+    end
+    while tonumber(redis.call('HGET', shelf, '') or 0) > room do
+        local first = redis.call('ZRANGE', order, 0, 0)[1]
+        if not first then
+            redis.call('DEL', shelf)
+            return
+        end
+        shelf_drop(shelf, order, first)
+    end
+end
+
+-- Gives 1, or 0 for a value that would take more than a quarter of all room.
+local function shelf_put(shelf, order, name, value, life, budget, now)
+    if 4 * (#value + BESIDE) > budget then
+        return 0
+    end
+    local before = redis.call('HEXISTS', shelf, name) == 1 and redis.call('HSTRLEN', shelf, name) + BESIDE or 0
+    redis.call('HSET', shelf, name, value) -- the first thing written: a full memory refuses it here
+    redis.call('HINCRBY', shelf, '', #value + BESIDE - before)
+    redis.call('ZADD', order, now + life, name)
+    extend(shelf, life)
+    extend(order, life)
+    shelf_trim(shelf, order, now, budget)
+    return 1
+end
+
+local function shelf_get(shelf, order, name, now)
+    local til = redis.call('ZSCORE', order, name)
+    return til and tonumber(til) > now and redis.call('HGET', shelf, name) or nil
+end
+
+-- Milliseconds of Redis' clock.
+local function clock()
+    local time = redis.call('TIME')
+    return time[1] * 1000 + math.floor(time[2] / 1000)
+end

@@ -1,0 +1,42 @@
+"""What the API processes of a fleet share in its Redis, beside the work: `server.http.commons.Commons`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from server.fleet.connection import Redis
+from server.fleet.keys import Keys
+from server.fleet.lines import FleetLines
+from server.fleet.pipe import Pipe
+from server.fleet.rates import SharedLimits
+from server.fleet.shared_cache import SharedCache
+from server.http.limits import Limits
+
+
+def open_commons(args: argparse.Namespace, lines: FleetLines) -> FleetCommons:
+    """What the flags of `longjump serve` ask for, begun."""
+    # Without a cache of its own a process keeps nothing, and nothing that others keep.
+    cache_bytes = args.shared_cache_bytes if args.cache_bytes else 0
+    return FleetCommons(lines.redis, lines.keys, cache_bytes)
+
+
+class FleetCommons:
+    """See Commons. Lives on one event loop."""
+
+    def __init__(self, redis: Redis, keys: Keys, cache_bytes: int) -> None:
+        self._keys = keys
+        self._pipe = Pipe(redis)
+        self.cache = SharedCache(redis, keys, cache_bytes) if cache_bytes else None
+        works = [self._pipe.run()] + ([self.cache.run()] if self.cache is not None else [])
+        self._tasks = [asyncio.get_running_loop().create_task(work) for work in works]
+
+    def limiter(self, local: Limits) -> SharedLimits:
+        """See Commons."""
+        return SharedLimits(local, self._pipe, self._keys)
+
+    async def close(self) -> None:
+        """See Commons."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

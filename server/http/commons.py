@@ -1,0 +1,37 @@
+"""What API processes have in common beside their work: of a fleet, in its Redis (`server.fleet.commons`); of one server
+alone, in its memory (`Alone`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from server.http.cache import Beyond
+    from server.http.limits import Limiter, Limits
+
+
+class Commons(Protocol):
+    """What is shared."""
+
+    @property
+    def cache(self) -> Beyond | None:
+        """Answers beyond those that the process itself keeps."""
+
+    def limiter(self, local: Limits) -> Limiter:
+        """What counts requests, where `local` would do it for this process."""
+
+    async def close(self) -> None:
+        """Let go of it."""
+
+
+class Alone:
+    """Of a process that shares nothing."""
+
+    cache = None
+
+    def limiter(self, local: Limits) -> Limiter:
+        """See Commons."""
+        return local
+
+    async def close(self) -> None:
+        """See Commons."""
