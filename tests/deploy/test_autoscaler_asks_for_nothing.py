@@ -85,7 +85,8 @@ def test_work_is_counted_in_the_streams_that_workers_read() -> None:
 
 
 def test_external_redis_is_asked_over_tls() -> None:
-    wanted = {**values("gpu"), "pools": {"default": {"autoscaling": {"keda": {"fingerprints": ["0123456789abcdef"]}}}}}
+    pool = {"bundles": {"serve": ["/bundles/a"]}, "autoscaling": {"keda": {"fingerprints": ["0123456789abcdef"]}}}
+    wanted = {**values("gpu"), "pools": {"default": pool}}
     lags = [
         trigger["metadata"]
         for one in of_kind(render(wanted), "ScaledObject")

@@ -29,7 +29,7 @@ def test_nobody_is_root_and_nothing_is_written(example: str) -> None:
         assert pod["securityContext"]["runAsUser"] > 0
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False, name
-        for container in pod["containers"]:
+        for container in pod["containers"] + pod.get("initContainers", []):
             own = container["securityContext"]
             assert own["readOnlyRootFilesystem"] is True
             assert own["allowPrivilegeEscalation"] is False
@@ -89,6 +89,23 @@ def test_worker_of_a_gpu_asks_for_one_and_bears_its_taint() -> None:
             assert cached == [{"name": "cache", "persistentVolumeClaim": {"claimName": "longjump-engines"}}]
         else:
             assert (gpus, bears, container["image"], cached) == (0, [], "longjump:0.1.0", [])
+
+
+def test_engines_are_compiled_on_the_gpu_that_runs_them_and_are_what_is_served() -> None:
+    for name, pod, container in longjumps(rendered("gpu")):
+        made = []
+        for before in pod.get("initContainers", []):
+            args = understood(before["args"])
+            assert args.tensorrt
+            assert args.force, "a pod whose container starts again finds what it wrote before"
+            assert str(args.checkpoint).startswith("/bundles/")
+            assert before["image"] == container["image"]
+            assert before["resources"] == container["resources"]
+            assert before["volumeMounts"] == container["volumeMounts"][: len(before["volumeMounts"])]
+            made.append(args.out)
+        served = understood(container["args"]).bundles
+        assert made == (served if "worker" in name else []), name
+        assert all(str(path).startswith("/var/lib/longjump/") for path in made)
 
 
 @pytest.mark.parametrize("example", NAMES)

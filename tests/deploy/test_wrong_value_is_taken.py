@@ -65,6 +65,8 @@ TOGETHER: list[tuple[Document, str]] = [
     ({"mode": "fleet", "redis": {"secret": {"urlKey": "url"}}}, "redis.secret.name"),
     ({"server": {"autoscaling": {"minReplicas": 9}}}, "minReplicas 9 is above maxReplicas 8"),
     ({"server": {"autoscaling": {"kind": "hpa", "hpa": {"cpu": 0}}}}, "looks at nothing"),
+    ({"server": {"gpu": {"count": 1}, "engines": {"build": True}}}, "set bundles.serve"),
+    ({"bundles": {"serve": ["/bundles/a"]}, "server": {"engines": {"build": True}}}, "and gpu.count"),
     (
         {
             "mode": "fleet",
@@ -88,7 +90,7 @@ def test_control_the_same_places_with_right_values_are_taken(example: str) -> No
         ("server.gpu.count", 1),
         ("server.autoscaling.minReplicas", 2),
         ("image.digest", "sha256:" + 64 * "a"),
-        ("pools.upper.replicas", 2),
+        ("pools.upper", {"replicas": 2, "bundles": {"serve": ["/bundles/a"]}}),
         ("redis.fleet", "a.b"),
     ]
     assert render(reduce(merged, (nested(path, value) for path, value in right), values(example)))

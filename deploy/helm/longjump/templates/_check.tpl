@@ -13,6 +13,10 @@
 {{- end -}}
 {{- end -}}
 {{- range (include "longjump.components" . | fromJson).all -}}
+{{- $bundles := mergeOverwrite (deepCopy $.Values.bundles) (deepCopy (.settings.bundles | default dict)) -}}
+{{- if and (ne .component "api") .settings.engines.build (or (not $bundles.serve) (lt (int .settings.gpu.count) 1)) -}}
+{{- fail (printf "%s: engines.build compiles bundles for a GPU; set bundles.serve and gpu.count, or leave it out" .name) -}}
+{{- end -}}
 {{- $scaling := .settings.autoscaling -}}
 {{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}
 {{- fail (printf "%s: autoscaling.minReplicas %d is above maxReplicas %d" .name (int $scaling.minReplicas) (int $scaling.maxReplicas)) -}}

@@ -6,9 +6,15 @@
 {{- $front := ne .component "worker" -}}
 {{- $engines := ne .component "api" -}}
 {{- $bundles := $engines | ternary (mergeOverwrite (deepCopy $root.Values.bundles) (deepCopy ($one.bundles | default dict))) dict -}}
+{{- $compiled := and $engines $one.engines.build -}}
+{{- $serve := $bundles.serve | default list -}}
+{{- if $compiled -}}
+{{- $serve = list -}}
+{{- range $i, $_ := $bundles.serve -}}{{- $serve = append $serve (printf "/var/lib/longjump/bundles/%d" $i) -}}{{- end -}}
+{{- end -}}
 {{- $port := $front | ternary 8000 9400 -}}
 {{- $args := $front | ternary (list "serve") (list "worker") -}}
-{{- $args = concat $args ($bundles.serve | default list) -}}
+{{- $args = concat $args $serve -}}
 {{- if $front -}}
 {{- $args = concat $args (list "--host" "0.0.0.0" "--port" "8000" "--log-format" "json") -}}
 {{- else -}}
@@ -50,6 +56,21 @@ spec:
     fsGroup: 10001
     fsGroupChangePolicy: OnRootMismatch
     seccompProfile: {type: RuntimeDefault}
+  {{- if $compiled }}
+  initContainers: # engines for the GPU that this pod has; from the cache, if one like it was compiled before
+    {{- range $i, $bundle := $bundles.serve }}
+    - name: engines-{{ $i }}
+      image: {{ include "longjump.image" $ | quote }}
+      imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+      args:
+        {{- concat (list "export" $bundle "--out" (index $serve $i) "--force" "--tensorrt") $one.engines.args | toYaml | nindent 8 }}
+      {{- with $one.env }}
+      env:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- include "longjump.container" $ | nindent 6 }}
+    {{- end }}
+  {{- end }}
   containers:
     - name: longjump
       image: {{ include "longjump.image" . | quote }}
@@ -86,24 +107,7 @@ spec:
         preStop: # until no proxy sends anything here any more
           exec: {command: [sleep, "5"]}
       {{- end }}
-      resources:
-        {{- $resources := deepCopy $one.resources }}
-        {{- if $gpu }}
-        {{- $_ := set $resources "limits" (mergeOverwrite ($resources.limits | default dict) (dict $one.gpu.resource (int $one.gpu.count))) }}
-        {{- end }}
-        {{- toYaml $resources | nindent 8 }}
-      securityContext:
-        allowPrivilegeEscalation: false
-        readOnlyRootFilesystem: true
-        capabilities: {drop: [ALL]}
-      volumeMounts:
-        - {name: tmp, mountPath: /tmp}
-        {{- if $engines }}
-        - {name: cache, mountPath: /var/cache/longjump}
-        {{- end }}
-        {{- if $bundles.volume }}
-        - {name: bundles, mountPath: {{ $bundles.mountPath }}, readOnly: true}
-        {{- end }}
+      {{- include "longjump.container" . | nindent 6 }}
         {{- if and $front $root.Values.apiKeys.existingSecret }}
         - {name: keys, mountPath: /etc/longjump/keys, readOnly: true}
         {{- end }}
@@ -116,6 +120,10 @@ spec:
     {{- if $engines }}
     - name: cache
       {{- $one.cache.volume | default (dict "emptyDir" dict) | toYaml | nindent 6 }}
+    {{- end }}
+    {{- if $compiled }}
+    - name: engines
+      emptyDir: {}
     {{- end }}
     {{- with $bundles.volume }}
     - name: bundles
@@ -158,4 +166,32 @@ spec:
           {{- include "longjump.selector" $ | nindent 10 }}
     {{- end }}
     {{- end }}
+{{- end }}
+
+{{/* What the container and those before it have in common; more mounts may follow. */}}
+{{- define "longjump.container" -}}
+{{- $one := .settings -}}
+{{- $engines := ne .component "api" -}}
+{{- $resources := deepCopy $one.resources -}}
+{{- if and $engines (gt (int (dig "gpu" "count" 0 $one)) 0) -}}
+{{- $_ := set $resources "limits" (mergeOverwrite ($resources.limits | default dict) (dict $one.gpu.resource (int $one.gpu.count))) -}}
+{{- end -}}
+resources:
+  {{- toYaml $resources | nindent 2 }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+volumeMounts:
+  - {name: tmp, mountPath: /tmp}
+  {{- if $engines }}
+  - {name: cache, mountPath: /var/cache/longjump}
+  {{- $bundles := mergeOverwrite (deepCopy .root.Values.bundles) (deepCopy ($one.bundles | default dict)) }}
+  {{- if $bundles.volume }}
+  - {name: bundles, mountPath: {{ $bundles.mountPath }}, readOnly: true}
+  {{- end }}
+  {{- if $one.engines.build }}
+  - {name: engines, mountPath: /var/lib/longjump}
+  {{- end }}
+  {{- end }}
 {{- end }}
