@@ -2,6 +2,7 @@
 
     longjump bench                            the demo, everything (about six minutes)
     longjump bench BUNDLE --only idle kill    another bundle, some measurements
+    longjump bench BUNDLE --only engines      T(b) of its engines and precisions, and how far that is from the limit
     longjump bench --peers                    mosec and a plain FastAPI application beside it (a source checkout only)
 
     launch      longjump serve to ready, with its parts
@@ -11,6 +12,7 @@
     mixed       90 % of the fewest and 10 % of the most steps, open loop at 70 % of capacity
     overload    twice the capacity, open loop: over an engine that only sleeps, then over the real one
     kill        kill -9 of all workers under load
+    engines     T(b) of each engine and precision, decode and PNG, beside a bare loop and the arithmetic floor
 
 The floor is the raw engine in processes of their own: noise, engine call, decode, PNG, one after another, without a
 server. Clients share the machine with the server. Open loops draw their arrivals before the run, and count latency
@@ -28,7 +30,7 @@ from tempfile import TemporaryDirectory
 
 from server import serve
 from server.arguments import positive
-from server.bench import idle, kill, launch, memory, mixed, overload, throughput
+from server.bench import engines, idle, kill, launch, memory, mixed, overload, throughput
 from server.bench.figures import Target, table
 from server.bench.peers import find_peers
 from server.bench.processes import used_by_all, used_by_us
@@ -43,6 +45,7 @@ MEASUREMENTS = {
     "mixed": mixed.measure,
     "overload": overload.measure,
     "kill": kill.measure,
+    "engines": engines.measure,
 }
 """In the order in which they run: memory while no raw engine shares libraries with the server."""
 
@@ -85,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="of one stretch of load; mixed load takes three (default: %(default)s)",
     )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the engines' times there too")
     parser.add_argument(
         "--peers", action="store_true", help="measure the peers too (pip install mosec; about twice the time)"
     )
@@ -109,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
             manifest["kind"] == "image",
             Path(folder),
             find_peers(bundle, args.cpu_workers, threads) if args.peers else (),
+            args.json,
         )
         print(f"{manifest['name']}: {setup.workers} worker processes of {setup.threads} threads")
         with setup.ours.start() as first:

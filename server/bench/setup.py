@@ -39,6 +39,8 @@ class Setup:
     """Where the servers of this run keep what they learn of T(b): what one before learned on a busy machine would count
     against them, and what they learn under overload against the next."""
     peers: tuple[Contender, ...] = ()
+    json: Path | None = None
+    """Where the times of engines are written, for programs."""
 
     @property
     def ours(self) -> Contender:
