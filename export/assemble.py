@@ -15,7 +15,7 @@ import onnxruntime as ort
 
 from export.check import INVARIANT_UP_TO, batch_invariant, graph_jump, trial_rows
 from export.runtime.bundle import Bundle, write_bundle
-from export.runtime.engines.onnxruntime import PROVIDER, open_session
+from export.runtime.engines.session import PROVIDER, open_session
 from export.runtime.grids import Span
 from export.runtime.manifest import FORMAT, FileEntry, Guidance, Manifest, build_manifest, decode_file, jump_file
 

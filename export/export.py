@@ -9,6 +9,7 @@ Examples:
   longjump export runs/facets --out facets32
   longjump export runs/facets --out facets32 --precision fp32,fp16,int8
   longjump export facets32 --out facets32-small --precision int8
+  longjump export runs/latent --autoencoder runs/vae --out latent32
   longjump export runs/facets --out facets32 --precision fp16 --tensorrt --target sm80,sm89
 """
 
@@ -23,8 +24,11 @@ from typing import TYPE_CHECKING
 from export.tensorrt.arguments import add_compile_arguments
 
 if TYPE_CHECKING:
+    from export.latents import LatentGraphs
     from export.runtime.bundle import Bundle
+    from export.runtime.manifest import Guidance
     from models.checkpoint import CheckpointConfig
+    from models.flow_map import FlowMap
 
 CARRIED = ("README.md", "samples.png", "curves.png", "metrics.json")
 """Files of a checkpoint that go into the bundle as they are, where present."""
@@ -48,6 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of fp32, fp16 and int8: graphs beside fp32's, each refused where it is too far from it (default: fp32)",
     )
     parser.add_argument("--force-precision", action="store_true", help="take a precision that is beyond its bound")
+    parser.add_argument(
+        "--autoencoder", type=Path, metavar="FOLDER", help="of a model of latents: what made them, for decoding"
+    )
+    parser.add_argument("--decoder", type=Path, metavar="FOLDER", help="a tiny decoder in place of its own")
+    parser.add_argument(
+        "--guidance",
+        metavar="MIN:MAX:DEFAULT",
+        help="give a model of span velocity a guidance input, for two evaluations of its network each step",
+    )
     parser.add_argument("--name", help="name of the model (default: that of the bundle's folder, or of a bundle given)")
     parser.add_argument("--licence", help="licence of the weights, for the record (default: unspecified)")
     parser.add_argument("--force", action="store_true", help="replace BUNDLE if it exists")
@@ -63,18 +76,30 @@ def run(args: argparse.Namespace) -> int:
     from export.runtime.manifest import MANIFEST_FILE
     from export.tensorrt.add import add_engines
     from export.tensorrt.order import read_order
+    from export.wrap import parse_guidance
 
     order = read_order(args)
     precisions = () if args.precision is None else parse_precisions(args.precision)
     shared = {"precisions": precisions, "force_precision": args.force_precision, "replace": args.force}
     if (args.checkpoint / MANIFEST_FILE).is_file():
-        if args.ema is not None:
-            raise ValueError(f"--ema {args.ema}: {args.checkpoint} is a bundle, its weights are chosen")
+        for option in ("ema", "autoencoder", "decoder", "guidance"):
+            if (given := getattr(args, option)) is not None:
+                raise ValueError(f"--{option} {given}: {args.checkpoint} is a bundle, in which that is settled")
         check_free(args.out, args.force)
         bundle = extend(open_bundle(args.checkpoint), args.out, name=args.name, licence=args.licence, **shared)
     else:
         licence = args.licence or "unspecified"
-        bundle = export(args.checkpoint, args.out, args.ema, args.name, licence, **shared)
+        bundle = export(
+            args.checkpoint,
+            args.out,
+            args.ema,
+            args.name,
+            licence,
+            autoencoder=args.autoencoder,
+            decoder=args.decoder,
+            scales=None if args.guidance is None else parse_guidance(args.guidance, rows_per_step=2),
+            **shared,
+        )
         error = bundle.manifest.provenance["parity"]["max_abs_error"]
         print(f"graph and checkpoint differ by at most {error:.2g} (batches {', '.join(map(str, BATCHES))})")
     if order is not None:
@@ -89,23 +114,28 @@ def export(
     ema: str | None = None,
     name: str | None = None,
     licence: str = "unspecified",
+    *,
+    autoencoder: Path | None = None,
+    decoder: Path | None = None,
+    scales: Guidance | None = None,
     precisions: Sequence[str] = (),
     force_precision: bool = False,
     replace: bool = False,
 ) -> Bundle:
     """Write the bundle `out` of a checkpoint folder (or the newest one of a run) and open it.
 
-    Raises ValueError if the graph is not within export.check.TOLERANCE of the checkpoint or one of `precisions` not
-    within its bound of the graph, FileExistsError if `out` exists and is not to be replaced, and what load_checkpoint
-    raises.
+    A checkpoint of latents needs its `autoencoder`, and takes a tiny `decoder` (`export.latents`); `scales` make one of
+    span velocity a guided one (`models.guided`). Raises ValueError if the graph is not within export.check.TOLERANCE of
+    the checkpoint or one of `precisions` not within its bound of the graph, FileExistsError if `out` exists and is not
+    to be replaced, and what load_checkpoint raises.
     """
     from export.assemble import assemble, build_stamp
     from export.check import BATCHES, TOLERANCE, check_decode, check_jump_signature, graph_jump, parity
     from export.decode import build_decode
     from export.graph import build_jump, builder
     from export.runtime.bundle import check_free
-    from export.runtime.engines.onnxruntime import open_session
-    from export.runtime.manifest import Guidance, check_name, jump_file
+    from export.runtime.engines.session import open_session
+    from export.runtime.manifest import Guidance, check_name, encode_file, jump_file
     from models.checkpoint import find_checkpoint, find_weights, load_checkpoint
     from models.numpy_jump import numpy_jump
 
@@ -113,20 +143,18 @@ def export(
     name = check_name(name or out.absolute().name)
     folder = find_checkpoint(checkpoint)
     flow_map, config = load_checkpoint(folder, ema)
-    if config.data.get("latents"):
-        raise ValueError(
-            f"{folder} makes latents, and a bundle of them needs their decoder, which export cannot add yet; "
-            "sample from the checkpoint instead (models.checkpoint.load_checkpoint), and decode z / scale + mean"
-        )
     shape, labels = tuple(config.shape), list(config.labels)
+    latents = _latents(folder, config, autoencoder, decoder)
     guidance = None if config.guidance is None else Guidance(**config.guidance.model_dump())
+    if scales is not None:
+        flow_map, guidance = _guided(folder, flow_map, config), scales
     jump = build_jump(flow_map, shape, len(labels), guidance is not None)
     session = open_session(jump, jump_file("fp32"))
     check_jump_signature(session, "the exported graph", shape, guidance is not None)
     error = parity(numpy_jump(flow_map), graph_jump(session), shape, len(labels), config.span, config.t_max, guidance)
     decode, image_shape = None, None
     if config.kind == "image":
-        decode = build_decode(shape)
+        decode = build_decode(shape) if latents is None else latents.decode
         image_shape = check_decode(open_session(decode, "the decode graph"), "the decode graph", shape)
     weights, file = find_weights(folder, config, ema)
     provenance = {
@@ -155,12 +183,44 @@ def export(
             "method": config.method,
             "licence": licence,
             "provenance": provenance,
+            **({} if latents is None else {"latents": latents.described}),
         },
-        extras=_extras(folder, config, default=weights == config.emas[0]),
+        extras=_extras(folder, config, default=weights == config.emas[0])
+        | ({} if latents is None else {encode_file("fp32"): latents.encode}),
         precisions=precisions,
         force_precision=force_precision,
         replace=replace,
     )
+
+
+def _latents(
+    folder: Path, config: CheckpointConfig, autoencoder: Path | None, decoder: Path | None
+) -> LatentGraphs | None:
+    """What leads between z and pictures, for a checkpoint of latents; None for another. Raises ValueError."""
+    from export.latents import build_latent_graphs
+
+    latents = config.data.get("latents")
+    if latents is None:
+        if autoencoder is not None or decoder is not None:
+            raise ValueError(f"{folder} makes {config.kind} data and no latents; it takes no autoencoder or decoder")
+        return None
+    if autoencoder is None:
+        made_by = f", {latents['autoencoder']}" if latents.get("autoencoder") else ""
+        raise ValueError(f"{folder} makes latents; give the autoencoder that made them{made_by}: --autoencoder FOLDER")
+    return build_latent_graphs(latents, tuple(config.shape), autoencoder, decoder)
+
+
+def _guided(folder: Path, flow_map: FlowMap, config: CheckpointConfig) -> FlowMap:
+    """The flow map with a guidance input. Raises ValueError for one that it would be wrong for."""
+    from models.guided import Guided
+
+    if config.guidance is not None:
+        raise ValueError(f"--guidance: {folder} has a guidance input already, which it was trained with")
+    if not config.labels:
+        raise ValueError(f"--guidance: {folder} knows no labels, so there is nothing to guide towards")
+    if not config.recipe["objective"]["label_dropout"]:
+        raise ValueError(f"--guidance: {folder} was trained with label_dropout 0, so it knows nothing without a label")
+    return Guided(flow_map, len(config.labels)).eval()
 
 
 def _extras(folder: Path, config: CheckpointConfig, default: bool) -> dict[str, bytes | Path]:

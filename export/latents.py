@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from export.check import TOLERANCE
 from export.graph import serialise
+from export.runtime.engines.session import open_session
+from export.runtime.sampler import noise_rows
 from models.autoencoder import Autoencoder, load_autoencoder
 from models.tiny_decoder import TinyDecoder, load_tiny_decoder
 
@@ -34,12 +38,12 @@ class LatentGraphs:
 
 
 def build_latent_graphs(
-    data: Mapping[str, Any], z_shape: tuple[int, ...], folder: Path, tiny: Path | None = None
+    latents: Mapping[str, Any], z_shape: tuple[int, ...], folder: Path, tiny: Path | None = None
 ) -> LatentGraphs:
     """Decoder and encoder of a checkpoint's latents.
 
     Args:
-        data: `data` of the checkpoint's config, whose `latents` has mean, scale and the autoencoder that made them.
+        latents: what data.json says of them: mean, scale, and which autoencoder made them.
         z_shape: [C, h, w].
         folder: the autoencoder, see `models.autoencoder.load_autoencoder`.
         tiny: a decoder in place of its own, see `models.tiny_decoder.load_tiny_decoder`.
@@ -49,7 +53,6 @@ def build_latent_graphs(
     """
     loaded = load_autoencoder(folder)
     autoencoder, config = loaded.autoencoder, loaded.autoencoder.config
-    latents = data["latents"]
     expected = latents.get("autoencoder_sha256")  # not known of latents that were made elsewhere
     if expected not in (None, loaded.sha256):
         raise ValueError(
@@ -72,11 +75,15 @@ def build_latent_graphs(
         decoder = _Tiny(small, config.scaling_factor or 1.0, config.shift_factor or 0.0)
     mean, scale = (_per_channel(latents[key], z_shape[0]) for key in ("mean", "scale"))
     height, width = (side * config.factor for side in z_shape[1:])
+    z = torch.from_numpy(noise_rows(range(3), 0, z_shape))
+    pictures = torch.randint(
+        0, 256, (3, height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     return LatentGraphs(
-        decode=serialise(_Decode(decoder, mean, scale), {"z": torch.zeros(2, *z_shape)}, "image"),
-        encode=serialise(
-            _Encode(autoencoder, mean, scale), {"image": torch.zeros(2, height, width, 3, dtype=torch.uint8)}, "z"
-        ),
+        decode=_checked(
+            _Decode(decoder, mean, scale), {"z": z}, "image", within=1
+        ),  # a level, where halves are rounded
+        encode=_checked(_Encode(autoencoder, mean, scale), {"image": pictures}, "z", within=TOLERANCE),
         image_shape=(height, width, 3),
         described={
             "mean": mean.flatten().tolist(),
@@ -149,6 +156,21 @@ class _Encode(nn.Module):
             x = 0.299 * x[:, 0:1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:3]
         latents, _ = self.autoencoder.encode(x / 127.5 - 1)
         return (latents - self.mean) * self.scale
+
+
+def _checked(module: nn.Module, examples: dict[str, Tensor], output: str, within: float) -> bytes:
+    """A module's graph, whose values for one and for all of the examples are the module's. Raises ValueError."""
+    graph = serialise(module, {name: rows[:2] for name, rows in examples.items()}, output)
+    session = open_session(graph, f"the graph that gives {output}")
+    for rows in (1, 3):
+        inputs = {name: each[:rows] for name, each in examples.items()}
+        with torch.no_grad():
+            expected = module(*inputs.values()).double().numpy()
+        found = session.run([output], {name: each.numpy() for name, each in inputs.items()})[0]
+        apart = float(np.abs(found - expected).max())
+        if not apart <= within:
+            raise ValueError(f"the graph that gives {output} differs from the network by {apart:.3g}, above {within:g}")
+    return graph
 
 
 def _per_channel(values: Any, channels: int) -> Tensor:

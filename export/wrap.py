@@ -117,7 +117,7 @@ def wrap(
     from export.check import check_decode, check_jump_signature, graph_jump, trial_run
     from export.decode import build_decode
     from export.runtime.bundle import check_free
-    from export.runtime.engines.onnxruntime import open_session
+    from export.runtime.engines.session import open_session
 
     check_free(out, replace)
     name = check_name(name or out.absolute().name)

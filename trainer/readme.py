@@ -78,12 +78,7 @@ def _files(out: Path, best: bool) -> list[tuple[str, str]]:
 
 
 def _export(out: Path, config: CheckpointConfig, best: bool) -> list[str]:
-    if config.data.get("latents"):
-        return [
-            "A sample here is latents, for which there is no bundle yet: load a checkpoint with",
-            "`models.checkpoint.load_checkpoint`, and give their decoder z / scale + mean (both are in the card).",
-            "",
-        ]
-    lines = [f"    longjump export {out} --out BUNDLE          # the newest checkpoint"]
-    lines += [f"    longjump export {out}/best --out BUNDLE     # the best one"] if best else []
+    decoded = " --autoencoder FOLDER" if config.data.get("latents") else ""
+    lines = [f"    longjump export {out}{decoded} --out BUNDLE          # the newest checkpoint"]
+    lines += [f"    longjump export {out}/best{decoded} --out BUNDLE     # the best one"] if best else []
     return ["To compile what is here, and serve it:", "", *lines, "    longjump serve BUNDLE", ""]

@@ -170,8 +170,8 @@ def _train(
         else:
             best = args.out / "best"
             print(f"done: {checkpoint}")
-            if "latents" not in dataset.info:  # a bundle of latents would need their decoder
-                print(f"next: longjump export {best if best.is_dir() else checkpoint} --out BUNDLE")
+            decoded = " --autoencoder FOLDER" if "latents" in dataset.info else ""
+            print(f"next: longjump export {best if best.is_dir() else checkpoint}{decoded} --out BUNDLE")
     # As a shell has it, so that what follows a finished run does not follow this one.
     return 128 + (stop.received or signal.SIGTERM) if stopped else 0
 

@@ -20,7 +20,7 @@ from export.precision.emulate import emulate
 from export.precision.half import half
 from export.precision.int8 import int8
 from export.precision.visits import walk
-from export.runtime.engines.onnxruntime import PROVIDER, open_session
+from export.runtime.engines.session import PROVIDER, open_session
 from export.runtime.manifest import Accuracy, Manifest, decode_file, jump_file
 from export.runtime.sampler import Jump
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from export.runtime.engines import Engine
 from export.runtime.grids import Grid, Step, variation_grid
-from export.runtime.manifest import Manifest
 from export.runtime.noise import INITIAL_STEP, draw_label, interpolate, normal
 from server.jobs import Job, Vary
 
@@ -23,14 +23,15 @@ class Request:
 
     __slots__ = ("_given", "_image", "grid", "job", "labels", "left", "network", "queue", "z")
 
-    def __init__(self, job: Job, manifest: Manifest, grid: Grid | None) -> None:
+    def __init__(self, job: Job, engine: Engine, grid: Grid | None) -> None:
         """`grid` is the manifest's for the job's steps; a variation and a leap have their own. ValueError without."""
+        manifest = engine.manifest
         shape = tuple(manifest.z_shape)
         self.job = job
         self._image: NDArray[np.float32] | None = None
         if job.vary is not None:
             grid = variation_grid(manifest.span, manifest.t_max, job.vary.strength, job.steps)
-            self._image = as_sample(job.vary, manifest)
+            self._image = as_sample(job.vary, engine)
         self._given: NDArray[np.float32] | None = None
         if job.leap is not None:
             grid = (Step(job.leap.t, job.leap.s),)
@@ -85,14 +86,18 @@ class Request:
         out[...] = interpolate(first, last, self.weight(sample))
 
 
-def as_sample(vary: Vary, manifest: Manifest) -> NDArray[np.float32]:
-    """The z at t = 0 whose picture is the image of `vary`, f32 [C, H, W]: pixel / 127.5 - 1, for one channel its luma.
+def as_sample(vary: Vary, engine: Engine) -> NDArray[np.float32]:
+    """The z at t = 0 whose picture is the image of `vary`, f32 [C, H, W].
 
-    ValueError for a model whose z is not made of pixels (see Manifest.pixels).
+    Of a model of pixels: pixel / 127.5 - 1, for one channel its luma. Of a model of latents: what the bundle's encoder
+    makes of it. ValueError for a bundle that has neither.
     """
-    if not manifest.pixels or manifest.image_shape is None:
-        raise ValueError(f"{manifest.name} has no way from an image to z; only a model of pixels can vary one")
+    manifest = engine.manifest
+    if manifest.image_shape is None or not (manifest.pixels or manifest.encodes):
+        raise ValueError(f"{manifest.name} has no way from an image to z; its bundle has no encoder")
     rgb = np.frombuffer(vary.image, dtype=np.uint8).reshape(manifest.image_shape)
+    if not manifest.pixels:
+        return engine.encode(rgb[None])[0]
     if manifest.z_shape[0] == 1:
         # Rec. 601 in whole numbers, as Pillow has it: grey stays exactly itself.
         luma = (rgb @ np.array([19595, 38470, 7471], dtype=np.uint32) + 0x8000) >> 16

@@ -101,7 +101,7 @@ class Ticks:
 
     def add(self, job: Job) -> None:
         """Take in the rows of a job. ValueError for one that this engine cannot run."""
-        request = Request(job, self._engine.manifest, self._grids.get(job.steps))
+        request = Request(job, self._engine, self._grids.get(job.steps))
         self._requests[job.id] = request
         self._unrun[job.id] = job.deadline
         self._shares.arrive(job.client)

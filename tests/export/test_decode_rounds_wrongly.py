@@ -10,7 +10,7 @@ import pytest
 from export.check import check_decode
 from export.decode import build_decode
 from export.runtime.engines import open_engine
-from export.runtime.engines.onnxruntime import open_session
+from export.runtime.engines.session import open_session
 from export.runtime.noise import normal
 
 

@@ -16,7 +16,7 @@ from export.check import BATCHES, TOLERANCE, graph_jump, parity, trial_rows
 from export.export import export as export_
 from export.runtime.bundle import Bundle, open_bundle
 from export.runtime.engines import open_engine
-from export.runtime.engines.onnxruntime import open_session
+from export.runtime.engines.session import open_session
 from export.runtime.grids import flow_grid
 from export.runtime.sampler import Jump, sample
 from models.checkpoint import load_checkpoint

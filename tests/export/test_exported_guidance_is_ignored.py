@@ -12,7 +12,7 @@ import longjump
 from export.check import BATCHES, TOLERANCE, Rows, check_jump_signature, graph_jump, parity, trial_rows
 from export.runtime.bundle import Bundle
 from export.runtime.engines import open_engine
-from export.runtime.engines.onnxruntime import open_session
+from export.runtime.engines.session import open_session
 from export.runtime.grids import flow_grid
 from export.runtime.manifest import Guidance
 from export.runtime.sampler import Jump, sample

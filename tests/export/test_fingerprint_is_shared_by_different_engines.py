@@ -9,7 +9,8 @@ import pytest
 
 import export.runtime.engines.onnxruntime as engine_module
 from export.runtime.engines import open_engine
-from export.runtime.engines.onnxruntime import fingerprint, instruction_set, open_session
+from export.runtime.engines.onnxruntime import fingerprint, instruction_set
+from export.runtime.engines.session import open_session
 
 
 def test_it_is_the_same_for_the_same(make_bundle: Callable) -> None:

@@ -20,7 +20,7 @@ from export.check import BATCHES, Rows, check_jump_signature, graph_jump, trial_
 from export.graph import build_jump
 from export.precision.emulate import emulate
 from export.precision.half import half
-from export.runtime.engines.onnxruntime import open_session
+from export.runtime.engines.session import open_session
 from export.runtime.grids import Span
 from models.build import DiTArchitecture, MLPArchitecture, UNetArchitecture, build
 

@@ -18,7 +18,7 @@ from export.precision.accuracy import BOUNDS, Bound
 from export.precision.parts import PRODUCTS
 from export.precision.visits import walk
 from export.runtime.bundle import Bundle, open_bundle
-from export.runtime.engines.onnxruntime import open_session
+from export.runtime.engines.session import open_session
 from export.runtime.manifest import FORMAT, Accuracy
 
 ALL = ("fp32", "fp16", "int8")

@@ -10,7 +10,7 @@ import pytest
 from export.check import batch_invariant, graph_jump, trial_rows
 from export.runtime.bundle import Bundle
 from export.runtime.engines import open_engine
-from export.runtime.engines.onnxruntime import open_session
+from export.runtime.engines.session import open_session
 from export.runtime.grids import Grid, flow_grid, renoise_grid
 from export.runtime.manifest import Guidance
 from export.runtime.sampler import sample

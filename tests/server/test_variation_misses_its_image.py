@@ -58,7 +58,7 @@ def test_strength_1_is_generation(images: Path) -> None:
 def test_weak_variation_stays_near_the_image(images: Path) -> None:
     image = picture(1)
     weak, strong = (run(images, job(1, 1, vary=Vary(one, image.tobytes())))[1].z for one in (1 / 64, 0.9))
-    x = as_sample(Vary(0.5, image.tobytes()), open_bundle(images).manifest)
+    x = as_sample(Vary(0.5, image.tobytes()), FakeEngine(open_bundle(images)))
     assert np.abs(weak - x).mean() < 0.1
     assert np.abs(strong - x).mean() > 0.3
 
@@ -67,25 +67,27 @@ def test_weak_variation_stays_near_the_image(images: Path) -> None:
 def test_image_becomes_the_z_that_decodes_to_it(bundle: str, request: pytest.FixtureRequest) -> None:
     opened = open_bundle(request.getfixturevalue(bundle))
     colour = picture(2)
-    shown = FakeEngine(opened).decode(as_sample(Vary(0.5, colour.tobytes()), opened.manifest)[None])[0]
+    engine = FakeEngine(opened)
+    shown = engine.decode(as_sample(Vary(0.5, colour.tobytes()), engine)[None])[0]
     if opened.manifest.z_shape[0] == 3:
         np.testing.assert_array_equal(shown, colour)
     else:
         luma = colour @ np.array([0.299, 0.587, 0.114])
         assert np.abs(shown - luma[..., None]).max() <= 0.6
         grey = np.repeat(colour[..., :1], 3, axis=2)
-        shown = FakeEngine(opened).decode(as_sample(Vary(0.5, grey.tobytes()), opened.manifest)[None])[0]
+        shown = engine.decode(as_sample(Vary(0.5, grey.tobytes()), engine)[None])[0]
         np.testing.assert_array_equal(shown, grey)
 
 
 def test_model_that_is_not_of_pixels_is_refused(points: Path, images: Path) -> None:
     assert open_bundle(images).manifest.pixels
-    manifest = open_bundle(points).manifest
-    assert not manifest.pixels
-    with pytest.raises(ValueError, match="only a model of pixels"):
-        as_sample(Vary(0.5, bytes(12)), manifest)
+    engine = FakeEngine(open_bundle(points))
+    assert not engine.manifest.pixels
+    with pytest.raises(ValueError, match="its bundle has no encoder"):
+        as_sample(Vary(0.5, bytes(12)), engine)
     latent = open_bundle(images).manifest.model_copy(update={"z_shape": (4, 1, 1)})
     assert not latent.pixels
+    assert not latent.encodes
 
 
 @pytest.mark.parametrize(

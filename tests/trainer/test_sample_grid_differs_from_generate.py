@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from export.decode import build_decode
-from export.runtime.engines.onnxruntime import open_session
+from export.runtime.engines.session import open_session
 from export.runtime.grids import Step, flow_grid, renoise_grid
 from export.runtime.images import tile
 from export.runtime.noise import normal

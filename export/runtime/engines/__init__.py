@@ -51,6 +51,12 @@ class Engine(Protocol):
     def decode(self, z: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The images of z at t = 0, uint8 [B, H, W, 3]. Raises ValueError for a points bundle."""
 
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The z f32 [B, *z_shape] at t = 0 of images uint8 [B, H, W, 3], by the bundle's encoder.
+
+        Raises ValueError for a bundle that has none (see Manifest.encodes).
+        """
+
     def cost(self, rows: int) -> float:
         """Seconds that one jump of `rows` rows takes now, measured once from arrays in memory to arrays in memory."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +11,17 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from export.runtime.bundle import Bundle
-from export.runtime.cores import available_cores
 from export.runtime.engines.choice import PROVIDERS, Choice
 from export.runtime.engines.machine import Gpu
+from export.runtime.engines.pictures import Pictures
+from export.runtime.engines.session import PROVIDER, open_session
 from export.runtime.engines.trial import timed, zeros
 from export.runtime.flags import CPU, CUDA, TENSORRT_PROVIDER
 from export.runtime.images import encoder_version
-from export.runtime.manifest import Manifest, decode_file, jump_file
-
-PROVIDER = PROVIDERS[CPU]
+from export.runtime.manifest import Manifest, jump_file
 
 MAX_ROWS = 64
 """The largest batch that the TensorRT provider compiles for."""
-
-# A graph below this many bytes has no weights to speak of, and waking a second thread costs more than it
-# saves.
-_SMALL_GRAPH = 65_536
 
 # The CPU features that ONNX Runtime's kernels choose by: another set may round differently.
 _X86_FEATURES = (
@@ -49,14 +43,12 @@ class OnnxRuntimeEngine:
         options = compiling_options(self.manifest) if choice.name == TENSORRT_PROVIDER else {}
         self._jump = open_session(bundle.read(file), str(bundle.path / file), threads, provider, options)
         decoding = CPU if choice.name == CPU else CUDA
-        self._decode = open_decoder(bundle, choice.entry.precision, threads, PROVIDERS[decoding])
+        self._pictures = Pictures(bundle, choice.entry.precision, threads, PROVIDERS[decoding])
         self.fingerprint: str = fingerprint(self.manifest.digest, choice, gpu)
 
     def warm(self) -> None:
-        """Run the jump and the decoder once on one row."""
-        z = self.jump(*zeros(self.manifest, 1))
-        if self._decode is not None:
-            self.decode(z)
+        """Run every graph once on one row."""
+        self._pictures.warm(self.jump(*zeros(self.manifest, 1)))
 
     def jump(
         self,
@@ -75,66 +67,15 @@ class OnnxRuntimeEngine:
 
     def decode(self, z: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The images of z; see Engine.decode."""
-        if self._decode is None:
-            raise ValueError(f"{self.manifest.name} makes points, not images: there is nothing to decode")
-        image: NDArray[np.uint8] = self._decode.run(None, {"z": z})[0]
-        return image
+        return self._pictures.decode(z)
+
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The z of images; see Engine.encode."""
+        return self._pictures.encode(images)
 
     def cost(self, rows: int) -> float:
         """See Engine.cost."""
         return timed(self, rows)
-
-
-def open_decoder(
-    bundle: Bundle, precision: str, threads: int | None, provider: str = PROVIDER
-) -> ort.InferenceSession | None:
-    """A session of the decode graph of a precision, of fp32 where there is none of it; None for points."""
-    if bundle.manifest.kind == "points":
-        return None
-    file = decode_file(precision)
-    if file not in bundle.manifest.files:
-        file = decode_file("fp32")
-    data = bundle.read(file)
-    return open_session(data, str(bundle.path / file), 1 if len(data) < _SMALL_GRAPH else threads, provider)
-
-
-def open_session(
-    model: bytes,
-    where: str,
-    threads: int | None = None,
-    provider: str = PROVIDER,
-    provider_options: Mapping[str, str] | None = None,
-) -> ort.InferenceSession:
-    """A session for a serialised ONNX model; `where` names it in the ValueError if it, or the provider, is refused.
-
-    One operator runs at a time, on `threads` threads (None: one for each core). Idle threads spin for a
-    moment: with more than one thread this halves the latency of a lone request.
-    """
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads must be at least 1, not {threads}")
-    options = ort.SessionOptions()
-    # ONNX Runtime's own default counts the machine's cores and pins its threads to them, where those of two workers
-    # would collide.
-    options.intra_op_num_threads = threads or available_cores()
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 4  # errors come as exceptions; printing them too would say it twice
-    if provider not in ort.get_available_providers():
-        raise ValueError(f"{where}: ONNX Runtime {ort.__version__} as installed has no {provider}")
-    try:
-        session = ort.InferenceSession(model, options, providers=[(provider, dict(provider_options or {}))])
-    except Exception as error:  # the library's exceptions share no base class
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{where}: ONNX Runtime {ort.__version__} refuses this graph: {reason}") from error
-    # A provider whose libraries do not load is left out in silence, and the CPU would run the graph.
-    if session.get_providers()[0] != provider:
-        raise ValueError(
-            f"{where}: ONNX Runtime {ort.__version__} cannot start {provider} here; are CUDA and cuDNN of the versions "
-            "that it needs installed?"
-        )
-    session.disable_fallback()
-    return session
 
 
 def compiling_options(manifest: Manifest) -> dict[str, str]:

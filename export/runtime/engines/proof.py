@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from export.runtime.bundle import Bundle
-from export.runtime.engines.onnxruntime import open_session
+from export.runtime.engines.session import open_session
 from export.runtime.engines.trial import Inputs, zeros
 from export.runtime.manifest import Manifest, jump_file
 from export.runtime.noise import INITIAL_STEP

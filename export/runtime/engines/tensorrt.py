@@ -15,7 +15,8 @@ from export.runtime.engines.choice import Choice
 from export.runtime.engines.device import Buffer, CupyDevice, Device
 from export.runtime.engines.libraries import LIBRARIES, Library, create, header_fault, listener, load_library, stamp
 from export.runtime.engines.machine import Gpu
-from export.runtime.engines.onnxruntime import fingerprint, open_decoder
+from export.runtime.engines.onnxruntime import fingerprint
+from export.runtime.engines.pictures import Pictures
 from export.runtime.engines.trial import timed, zeros
 from export.runtime.manifest import EngineEntry, Manifest, jump_file
 
@@ -31,12 +32,18 @@ class Range(NamedTuple):
 
 
 class TensorRtEngine:
-    """A bundle's jump as a compiled engine; see Engine. Pictures are decoded by ONNX Runtime on the CPU."""
+    """A bundle's jump as a compiled engine; see Engine. Pictures are decoded and encoded by ONNX Runtime on the CPU."""
 
     def __init__(
-        self, bundle: Bundle, choice: Choice, gpu: Gpu, threads: int | None = None, device: Device | None = None
+        self,
+        bundle: Bundle,
+        choice: Choice,
+        gpu: Gpu,
+        threads: int | None = None,
+        device: Device | None = None,
+        plan: bytes | None = None,
     ) -> None:
-        """Load the engine; `threads` are the decoder's.
+        """Load the engine; `threads` are those of the graphs for pictures, `plan` the engine if it is in no bundle yet.
 
         Raises ValueError or OSError, saying why, if the file is not as the manifest says, was compiled from another
         graph or by another version, or if the library refuses it.
@@ -48,7 +55,8 @@ class TensorRtEngine:
         module = load_library(library)
         if stamp(library, module) != entry.builder:
             raise ValueError(f"{entry.file} was compiled by {entry.builder}, here is {stamp(library, module)}")
-        plan = bundle.read(entry.file)  # compared with its SHA-256: an engine is a program, so nothing else is loaded
+        if plan is None:
+            plan = bundle.read(entry.file)  # compared with its SHA-256: an engine is a program
         self._device = device or CupyDevice()
         self._engine = deserialise(library, module, plan, entry.file)
         self._inputs = check_tensors(module, self._engine, self.manifest, entry.file)
@@ -61,15 +69,14 @@ class TensorRtEngine:
         # A context for each profile: switching one would forget its shapes and wait for the stream.
         self._contexts = [self._context(number) for number in range(len(self.ranges))]
         self._running = threading.Lock()
-        self._decode = open_decoder(bundle, entry.precision, threads)
+        self._pictures = Pictures(bundle, entry.precision, threads)
         self.fingerprint: str = fingerprint(self.manifest.digest, choice, gpu)
 
     def warm(self) -> None:
-        """Run every profile once at its best batch, and the decoder on one row."""
+        """Run every profile once at its best batch, and the other graphs on one row."""
         for batch in self.ranges:
             z = self.jump(*zeros(self.manifest, batch.best))
-        if self._decode is not None:
-            self.decode(z[:1])
+        self._pictures.warm(z[:1])
 
     def jump(
         self,
@@ -93,10 +100,11 @@ class TensorRtEngine:
 
     def decode(self, z: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The images of z; see Engine.decode."""
-        if self._decode is None:
-            raise ValueError(f"{self.manifest.name} makes points, not images: there is nothing to decode")
-        image: NDArray[np.uint8] = self._decode.run(None, {"z": z})[0]
-        return image
+        return self._pictures.decode(z)
+
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The z of images; see Engine.encode."""
+        return self._pictures.encode(images)
 
     def cost(self, rows: int) -> float:
         """See Engine.cost."""
