@@ -229,8 +229,10 @@ async def _open_fleet(args: argparse.Namespace, metrics: Metrics) -> tuple[Fleet
     """The lines of workers elsewhere, and what their API processes share."""
     from server.fleet.commons import open_commons
     from server.fleet.lines import open_lines
+    from server.observe.fleet import RedisSeries
 
     lines = await open_lines(args, _bounds(args), metrics)
+    metrics.add(RedisSeries(lines.redis, lines.pipe.seconds))
     return lines, open_commons(args, lines)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import secrets
 import time
 from collections.abc import Coroutine
 from typing import Any
@@ -75,6 +76,21 @@ class Agent:
         self._draining = asyncio.Event()
         for work in (self._pipe.run(), self._outbox.run(), self._obey()):
             self._begin(work)
+
+    @property
+    def pipe(self) -> Pipe:
+        """What is called of Redis goes this way."""
+        return self._pipe
+
+    @property
+    def holds(self) -> list[Hold]:
+        """One for each line that is in the fleet."""
+        return [joined.hold for joined in self._joined]
+
+    @property
+    def overtaken(self) -> int:
+        """Ends of jobs that had ended already: another agent was first."""
+        return self._outbox.overtaken
 
     @property
     def held(self) -> int:
@@ -154,7 +170,7 @@ class Agent:
         ttl, life = int(1000 * TTL_SECONDS), int(1000 * LIFE_SECONDS)
         asked = time.monotonic()
         seconds, micros, _, known = await self._pipe.call(
-            *script("announce", (*keys, *queue), told.member, told.write(), ttl, life, self._name)
+            *script("announce", (*keys, *queue), told.member, told.write(), ttl, life, secrets.token_hex(8))
         )
         self._clock.learn(int(seconds), int(micros), asked, time.monotonic())
         if not known:

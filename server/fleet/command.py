@@ -108,6 +108,7 @@ async def _work(
     from server.fleet.connection import Redis
     from server.fleet.keys import Keys
     from server.fleet.lines import own_name, where
+    from server.observe.fleet import AgentSeries, RedisSeries
     from server.observe.logs import set_up
     from server.observe.metrics import Metrics
     from server.observe.page import open_page
@@ -115,8 +116,8 @@ async def _work(
 
     set_up(args.log_format, command="worker")
     name = own_name()
-    redis = Redis(where(args), f"longjump-worker-{name}", LOG.info)
     keys = Keys(args.fleet)
+    redis = Redis(where(args), f"longjump-worker-{name}", LOG.info)
     await redis.check()
     metrics = Metrics()
     setup = Setup(
@@ -132,6 +133,7 @@ async def _work(
     lines = Lines([Line(own, bundle, setup) for bundle, own in zip(bundles, children, strict=True)], setup)
     metrics.watch(lines)
     agent = Agent(redis, keys, name, args.lease_seconds)
+    metrics.add(RedisSeries(redis, agent.pipe.seconds), AgentSeries(agent))
     loop = asyncio.get_running_loop()
     stop, hurry = asyncio.Event(), asyncio.Event()
 

@@ -74,7 +74,7 @@ class Where:
     def options(self) -> dict[str, Any]:
         """Arguments of redis-py's connections. ValueError or OSError for what cannot be right."""
         scheme = urlsplit(self.url).scheme
-        if scheme not in ("redis", "rediss", "unix"):
+        if scheme not in ("redis", "rediss", "unix") or not _has_port(self.url):
             raise ValueError(
                 f"--redis {self.shown}: not the URL of a Redis; write redis://HOST:6379, rediss://HOST:6379 for TLS, "
                 "or unix:///PATH"
@@ -129,18 +129,25 @@ class Redis:
 
     async def check(self) -> None:
         """Reach Redis once. ValueError if it does not let us in; if it is away that is said, and no error."""
-        channel = self.channel()
         try:
-            await channel.call(("PING",))
-        except Away as error:
-            cause = error.__cause__
-            if isinstance(cause, AuthenticationError | ssl.SSLError | ResponseError):
-                raise ValueError(f"--redis {self.shown}: {cause}") from None
-        finally:
-            await channel.close()
+            await _drop(await self._connect())
+        except (RedisError, OSError, TimeoutError) as error:
+            if _refuses(error):
+                raise ValueError(f"--redis {self.shown}: {_words(error)}") from None
+            self._mark_away(error)
 
     async def connect(self) -> Connection:
         """A new connection that knows our scripts. Raises Away."""
+        try:
+            connection = await self._connect()
+        except (RedisError, OSError, TimeoutError) as error:
+            self._pool.connection_kwargs.update(self._home)
+            self._mark_away(error)
+            raise Away(f"Redis at {self.shown} cannot be reached: {_words(error)}") from error
+        self._mark_back()
+        return connection
+
+    async def _connect(self) -> Connection:
         connection: Connection = self._pool.make_connection()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -148,15 +155,9 @@ class Redis:
                 await connection.send_packed_command(connection.pack_commands(LOAD), check_health=False)
                 for _ in LOAD:
                     await connection.read_response()
-        except (RedisError, OSError, TimeoutError) as error:
-            await _drop(connection)
-            self._pool.connection_kwargs.update(self._home)
-            self._mark_away(error)
-            raise Away(f"Redis at {self.shown} cannot be reached: {_words(error)}") from error
         except BaseException:
             await _drop(connection)
             raise
-        self._mark_back()
         return connection
 
     def follow(self, moved: MovedError) -> None:
@@ -241,6 +242,20 @@ async def _answer(connection: Connection) -> Any:
         if isinstance(error, ReadOnlyError) or str(error).startswith(_NOT_NOW):
             raise ConnectionError(str(error)) from None  # another Redis takes over, and this one writes nothing
         return error
+
+
+def _has_port(url: str) -> bool:
+    """Whether the port in a URL, if there is one, is a number."""
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
+def _refuses(error: BaseException) -> bool:
+    """Whether Redis was reached and does not let us in, which waiting would not change."""
+    tls = isinstance(error.__cause__ or error.__context__, ssl.SSLError)
+    return tls or isinstance(error, AuthenticationError | ResponseError | ssl.SSLError)
 
 
 async def _drop(connection: Connection) -> None:

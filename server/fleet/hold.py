@@ -70,7 +70,18 @@ class Hold:
         self._outbox = outbox
         self._agent = agent
         self.entries: dict[bytes, Entry] = {}
+        self.reclaimed = 0
+        """Entries taken over from agents that gave no sign of life."""
+        self.ended = dict.fromkeys(("done", "failed", "expired", "cancelled"), 0)
+        """How many ended here, and how."""
+        self.buried = dict.fromkeys(("deaths", "unreadable"), 0)
+        """How many were given up for good, and why."""
         self._changed = asyncio.Event()
+
+    @property
+    def name(self) -> str:
+        """Of the bundle."""
+        return self.model.name
 
     @property
     def rows(self) -> int:
@@ -100,22 +111,22 @@ class Hold:
         try:
             wrapped = envelope(fields)
         except Unreadable as error:
-            self._outbox.add(self._burial(priority, entry_id, None, str(error)), time.monotonic() + GRACE_SECONDS)
+            self._bury("unreadable", priority, entry_id, None, str(error), time.monotonic() + GRACE_SECONDS)
             return
         until = max(time.monotonic(), self._clock.own(wrapped.deadline)) + GRACE_SECONDS
         number = next(_numbers)
         if deliveries > MAX_DELIVERIES:
             reason = f"the workers that had this request died {deliveries - 1} times"
-            self._outbox.add(self._burial(priority, entry_id, wrapped, reason), until)
+            self._bury("deaths", priority, entry_id, wrapped, reason, until)
             return
         try:
             job = read_job(wrapped, number, self._clock)
         except Unreadable as error:
-            self._outbox.add(self._burial(priority, entry_id, wrapped, str(error)), until)
+            self._bury("unreadable", priority, entry_id, wrapped, str(error), until)
             return
         entry = Entry(entry_id, priority, wrapped, number, job.rows, until)
         if job.deadline <= time.monotonic():
-            self._finish(entry, answer_fields(wrapped.number, "expired", {"reason": TOO_LATE}))
+            self._finish(entry, "expired", answer_fields(wrapped.number, "expired", {"reason": TOO_LATE}))
             return
         self.entries[entry_id] = entry
         try:
@@ -132,7 +143,7 @@ class Hold:
         entry = self.entries.get(entry_id)
         if entry is not None:
             self.line.dispatch.cancel(entry.number)
-            self._finish(entry, [])
+            self._finish(entry, "cancelled", [])
 
     def lose(self, entry_id: bytes) -> None:
         """Another agent has the entry now, or it is over: its work here is for nobody."""
@@ -153,21 +164,22 @@ class Hold:
             result = done.result()
             size = sum(map(len, result.blobs))
             if size <= MAX_REPLY:
-                self._finish(entry, done_fields(number, result))
+                self._finish(entry, "done", done_fields(number, result))
                 return
             error = JobFailed(f"its answer has {size} bytes, and {MAX_REPLY} may pass; ask for fewer images at once")
         if isinstance(error, Stopped):
             self._forget(entry)
         else:
             op: Op = "expired" if isinstance(error, Expired) else "failed"
-            self._finish(entry, answer_fields(number, op, {"reason": str(error)}))
+            self._finish(entry, op, answer_fields(number, op, {"reason": str(error)}))
 
     def _show(self, entry: Entry, part: Part) -> None:
         fields = answer_fields(entry.wrapped.number, "part", {"step": part.step}, [part.blob])
         reply = self.keys.reply(entry.wrapped.api)
         self._outbox.add(script("part", [reply], int(1000 * REPLY_SECONDS), *fields), entry.until)
 
-    def _finish(self, entry: Entry, fields: Sequence[Argument]) -> None:
+    def _finish(self, entry: Entry, outcome: str, fields: Sequence[Argument]) -> None:
+        self.ended[outcome] += 1
         self._forget(entry)
         self._outbox.add(self._end(entry.priority, entry.id, entry.wrapped, fields, ()), entry.until)
 
@@ -175,6 +187,13 @@ class Hold:
         self.entries.pop(entry.id, None)
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def _bury(
+        self, why: str, priority: Priority, entry_id: bytes, wrapped: Envelope | None, reason: str, until: float
+    ) -> None:
+        """End an entry that nobody can run; `why` is a word for who counts, `reason` for who reads."""
+        self.buried[why] += 1
+        self._outbox.add(self._burial(priority, entry_id, wrapped, reason), until)
 
     def _burial(self, priority: Priority, entry_id: bytes, wrapped: Envelope | None, reason: str) -> Command:
         """The command that ends an entry which nobody can run."""

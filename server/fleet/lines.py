@@ -52,10 +52,10 @@ def where(args: argparse.Namespace) -> Where:
 
 async def open_lines(args: argparse.Namespace, bounds: Bounds, observer: Observer) -> FleetLines:
     """The lines of the fleet that the flags of `longjump serve` name. ValueError or OSError if it lets nobody in."""
-    api = own_name()
+    api, keys = own_name(), Keys(args.fleet)
     redis = Redis(where(args), f"longjump-api-{api}", LOG.info)
     await redis.check()
-    lines = FleetLines(redis, Keys(args.fleet), api, bounds, args.deadline / 1000, observer)
+    lines = FleetLines(redis, keys, api, bounds, args.deadline / 1000, observer)
     lines.start()
     return lines
 
@@ -87,6 +87,11 @@ class FleetLines:
     def redis(self) -> Redis:
         """The Redis of the fleet."""
         return self._redis
+
+    @property
+    def pipe(self) -> Pipe:
+        """What is called of Redis goes this way."""
+        return self._pipe
 
     @property
     def keys(self) -> Keys:
@@ -168,7 +173,7 @@ class FleetLines:
     async def _look(self) -> None:
         asked = time.monotonic()
         keys = (self._keys.agents, self._keys.until, self._keys.epoch)
-        seconds, micros, epoch, told = await self._pipe.call(*script("look", keys, self._api))
+        seconds, micros, epoch, told = await self._pipe.call(*script("look", keys, secrets.token_hex(8)))
         self._clock.learn(int(seconds), int(micros), asked, time.monotonic())
         if epoch != self._epoch:
             if self._epoch is not None:

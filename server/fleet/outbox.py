@@ -25,6 +25,8 @@ class Outbox:
         self._redis = redis
         self._waiting: deque[tuple[Command, float]] = deque()
         self._wake = asyncio.Event()
+        self.overtaken = 0
+        """Ends of jobs that had ended already: another agent was first."""
         self.empty = asyncio.Event()
         """Set while there is nothing to tell."""
         self.empty.set()
@@ -62,5 +64,7 @@ class Outbox:
                     self._waiting.popleft()
                     if isinstance(answer, ResponseError):
                         LOG.error("Redis refused an answer: %s", answer)
+                    elif answer == 0:  # see finish.lua
+                        self.overtaken += 1
         finally:
             await channel.close()

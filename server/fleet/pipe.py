@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from redis.exceptions import NoScriptError
 
 from server.fleet.connection import Away, Redis
 from server.fleet.scripts import LOAD, Command
+from server.observe.fleet import ROUND_TRIP_SECONDS
+from server.observe.series import Spread
 
 _Call = tuple[Command, "asyncio.Future[Any]"]
 
@@ -20,6 +23,8 @@ class Pipe:
         self._redis = redis
         self._channel = redis.channel()
         self._calls: list[_Call] = []
+        self.seconds = Spread(ROUND_TRIP_SECONDS)
+        """Of its round trips."""
         self._wake = asyncio.Event()
 
     def call(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
@@ -50,6 +55,7 @@ class Pipe:
 
     async def _send(self, calls: list[_Call]) -> None:
         commands = [command for command, _ in calls]
+        start = time.monotonic()
         try:
             answers = await self._twice(commands)
             if any(isinstance(answer, NoScriptError) for answer in answers):  # somebody flushed the scripts
@@ -62,6 +68,7 @@ class Pipe:
                 if not future.done():
                     future.set_exception(away)
             return
+        self.seconds.observe(time.monotonic() - start)
         for (_, future), answer in zip(calls, answers, strict=True):
             if future.done():
                 continue

@@ -88,6 +88,7 @@ class Puller:
         for (entry, fields), count in zip(found, counts, strict=True):
             if isinstance(count, ResponseError) or not count:
                 continue  # it ended in this moment
+            self._hold.reclaimed += 1
             await self._hold.take(self._priority, entry, fields, deliveries=count[0][3])
 
     async def _read(self, channel: Channel, count: int) -> Sequence[tuple[bytes, list[tuple[bytes, list[bytes]]]]]:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.registry import Collector
 
 from server.jobs import CancelStage
 from server.observe.gauges import BuildInfo, CacheGauges, LineGauges
@@ -111,6 +112,11 @@ class Metrics:
     def watch_cache(self, cache: Sized) -> None:
         """Show the size of the response cache whenever somebody looks."""
         self.registry.register(CacheGauges(cache))
+
+    def add(self, *collectors: Collector) -> None:
+        """Show what others count: see `server.observe.fleet`."""
+        for collector in collectors:
+            self.registry.register(collector)
 
     def ticked(self, model: str, rows: int, seconds: float, padding: int = 0) -> None:
         """A worker of a bundle ran a tick of `rows` rows of requests and `padding` rows of nobody, in `seconds`."""

@@ -7,7 +7,7 @@ twenty, and then costs more time than anything else in its way. What is shown is
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Generic, TypeVar
 
@@ -79,9 +79,16 @@ class Family(Collector, Generic[Child]):
                 counter.add_metric(labels, child.value)
             yield counter
             return
-        histogram = HistogramMetricFamily(self._name, self._text, labels=self._labels)
-        for labels, child in self._children.items():
-            assert isinstance(child, Spread)
-            ends = (*map(floatToGoString, child.bounds), "+Inf")
-            histogram.add_metric(labels, list(zip(ends, accumulate(child.counts))), child.total)
-        yield histogram
+        spreads = {labels: child for labels, child in self._children.items() if isinstance(child, Spread)}
+        yield histogram(self._name, self._text, self._labels, spreads)
+
+
+def histogram(
+    name: str, text: str, labels: Sequence[str], spreads: Mapping[tuple[str, ...], Spread]
+) -> HistogramMetricFamily:
+    """Spreads, by the values of the labels, as the library writes them."""
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for values, spread in spreads.items():
+        ends = (*map(floatToGoString, spread.bounds), "+Inf")
+        family.add_metric(values, list(zip(ends, accumulate(spread.counts))), spread.total)
+    return family

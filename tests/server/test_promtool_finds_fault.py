@@ -12,7 +12,9 @@ from prometheus_client import Counter
 
 from server.jobs import Stages
 from server.observe.account import Account
+from server.observe.fleet import ROUND_TRIP_SECONDS, AgentSeries, RedisSeries
 from server.observe.metrics import REASONS, Metrics
+from server.observe.series import Spread
 from server.version import version
 
 PROMTOOL = shutil.which("promtool")
@@ -76,8 +78,13 @@ def lively() -> Metrics:
 
 
 def shared() -> Metrics:
-    """Metrics of an API process of a fleet, in which two versions of a model are served."""
+    """Metrics of an API process of a fleet, in which two versions of a model are served, and of a worker in one."""
     metrics = Metrics()
+    hold = SimpleNamespace(name="one", entries={}, reclaimed=1, ended={"done": 2}, buried={"deaths": 3})
+    seconds = Spread(ROUND_TRIP_SECONDS)
+    seconds.observe(0.001)
+    metrics.add(RedisSeries(SimpleNamespace(away=False), seconds))
+    metrics.add(AgentSeries(SimpleNamespace(holds=[hold], overtaken=4)))
     lines = [FakeLine("one", True), FakeLine("one", False)]
     metrics.watch(SimpleNamespace(lines=lines, up=True, shared=True))  # type: ignore[arg-type]
     lines[1].model.fingerprint = "another"

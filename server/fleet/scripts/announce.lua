@@ -1,6 +1,6 @@
 -- An agent is there and serves an engine.
 -- KEYS  agents  until  epoch  model  work  work  load
--- ARGV  AGENT/FINGERPRINT  announcement  ttl_ms  life_ms  epoch_candidate
+-- ARGV  AGENT/FINGERPRINT  announcement  ttl_ms  life_ms  epoch_candidate (a new one at each call)
 -- Gives {seconds, microseconds, epoch, 1 if the model is known}.
 
 local time, now = prune(KEYS[1], KEYS[2])

@@ -1,6 +1,6 @@
 -- Who is there.
 -- KEYS  agents  until  epoch
--- ARGV  epoch_candidate
+-- ARGV  epoch_candidate (a new one at each call)
 -- Gives {seconds, microseconds, epoch, {AGENT/FINGERPRINT, announcement, ...}}.
 
 local time = prune(KEYS[1], KEYS[2])

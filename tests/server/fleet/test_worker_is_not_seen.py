@@ -27,10 +27,36 @@ def test_supervisor_and_prometheus_see_it(fleet: Fleet, images: Path) -> None:
         eventually(
             lambda: 'longjump_row_steps_total{model="tiny"} 2.0' in client.get("/metrics").text, "its work is counted"
         )
+        told = client.get("/metrics").text
+        assert 'longjump_entries_ended_total{model="tiny",outcome="done"} 1.0' in told
+        assert 'longjump_entries{model="tiny"} 0.0' in told
+        assert "longjump_redis_up 1.0" in told
         fleet.redis.kill()
         eventually(lambda: client.get("/readyz").status_code == 503, "Redis is missed")
         assert "Redis" in client.get("/readyz").text
         assert client.get("/livez").status_code == 200  # to start it again would mend nothing
+        assert "longjump_redis_up 0.0" in client.get("/metrics").text
+
+
+def test_work_of_the_dead_is_seen_to_be_taken_over(fleet: Fleet, images: Path) -> None:
+    port = free_port()
+    dies = fleet.worker(images, held=True)
+    api = fleet.api()
+    answer = api.send("/generate?seed=1&steps=2")
+    eventually(lambda: api.metric("longjump_fleet_running") == 1, "the first worker has it")
+    fleet.worker(images, options=("--metrics-port", str(port)))
+    dies.process.kill()
+    assert answer.result().status_code == 200
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        eventually(
+            lambda: 'longjump_entries_ended_total{model="tiny",outcome="done"} 1.0' in client.get("/metrics").text,
+            "it is counted",
+        )
+        told = client.get("/metrics").text
+        assert 'longjump_reclaimed_total{model="tiny"} 1.0' in told
+        assert 'longjump_dead_letters_total{model="tiny",reason="deaths"} 0.0' in told
+    assert api.metric("longjump_redis_seconds_count") > 0
+    assert api.metric("longjump_fleet_agents") >= 1
 
 
 def test_port_that_is_taken_ends_it_with_a_line(fleet: Fleet, images: Path) -> None:
