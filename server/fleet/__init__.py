@@ -23,6 +23,7 @@ The API process
     inflight     jobs given to Redis, who waits for each, the answers; late, lost and unwanted ones
     commons      what API processes share beside the work, each part bounded:
     shared_cache answers of any of them, for all
+    answers      answers by Idempotency-Key
     rates        how often a client may ask, counted once
 
 The worker

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
+from server.fleet.answers import SharedAnswers
 from server.fleet.connection import Redis
 from server.fleet.keys import Keys
 from server.fleet.lines import FleetLines
@@ -27,8 +28,9 @@ class FleetCommons:
     def __init__(self, redis: Redis, keys: Keys, cache_bytes: int) -> None:
         self._keys = keys
         self._pipe = Pipe(redis)
+        self.answers = SharedAnswers(self._pipe, keys)
         self.cache = SharedCache(redis, keys, cache_bytes) if cache_bytes else None
-        works = [self._pipe.run()] + ([self.cache.run()] if self.cache is not None else [])
+        works = [self._pipe.run(), self.answers.run()] + ([self.cache.run()] if self.cache is not None else [])
         self._tasks = [asyncio.get_running_loop().create_task(work) for work in works]
 
     def limiter(self, local: Limits) -> SharedLimits:

@@ -27,6 +27,7 @@ from server.http.inference_protocol import add_inference_protocol
 from server.http.interpolate import Interpolate
 from server.http.jump import Jump
 from server.http.models import add_models
+from server.http.once import Once
 from server.http.openai import Generations
 from server.http.problem import Problem
 from server.http.uploads import Uploads
@@ -64,7 +65,7 @@ def build_app(
     api = _build_api(lines, metrics, max_images)
     endpoints: dict[tuple[str, str], Application] = {}
     for path, (methods, handle) in handles.items():
-        endpoint = Endpoint(handle, metrics)
+        endpoint = Endpoint(Once(handle, commons.answers), metrics)
         endpoints |= {(method, path): endpoint for method in methods}
         # For its methods in what answers the others; Starlette passes requests on to an object as they are.
         api.router.routes.append(Route(path, endpoint, methods=list(methods), include_in_schema=False))

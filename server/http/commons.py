@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from server.http.once import OwnAnswers
+
 if TYPE_CHECKING:
     from server.http.cache import Beyond
     from server.http.limits import Limiter, Limits
+    from server.http.once import Answers
 
 
 class Commons(Protocol):
@@ -16,6 +19,10 @@ class Commons(Protocol):
     @property
     def cache(self) -> Beyond | None:
         """Answers beyond those that the process itself keeps."""
+
+    @property
+    def answers(self) -> Answers:
+        """Answers by Idempotency-Key."""
 
     def limiter(self, local: Limits) -> Limiter:
         """What counts requests, where `local` would do it for this process."""
@@ -28,6 +35,9 @@ class Alone:
     """Of a process that shares nothing."""
 
     cache = None
+
+    def __init__(self) -> None:
+        self.answers = OwnAnswers()
 
     def limiter(self, local: Limits) -> Limiter:
         """See Commons."""

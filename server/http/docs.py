@@ -20,6 +20,7 @@ from server.http import problem
 from server.http.ask import Ask
 from server.http.interpolate import interpolate
 from server.http.jump import jump
+from server.http.once import LIFE_SECONDS, MAX_KEY
 from server.http.openai_docs import generations
 from server.http.operations import PROBLEM, Served, fields_of, json_body, parameters, responses
 from server.http.problem import Problem
@@ -33,6 +34,15 @@ _FILES = {
     "swagger-ui-bundle.js": "text/javascript",
     "swagger-ui.css": "text/css",
     "favicon.png": "image/png",
+}
+
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": f"A text of the client's, such as a UUID. The same request with the same key within "
+    f"{LIFE_SECONDS / 60:g} minutes gets the answer that was given, or that of the work that still runs, which goes on "
+    "if the client leaves; another request with it is a 422. Streams are not kept.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
 }
 
 _ABOUT = """\
@@ -90,6 +100,9 @@ def openapi_document(api: FastAPI, served: Served, host: str) -> dict[str, Any]:
         **({"/jump": jump(served)} if any(model.manifest.kind == "points" for model in served.models) else {}),
         **document["paths"],
     }
+    for item in document["paths"].values():
+        if "generate" in item.get("post", {}).get("tags", ()):
+            item["post"]["parameters"] = [*item["post"].get("parameters", ()), _IDEMPOTENCY_KEY]
     return document
 
 

@@ -34,6 +34,7 @@ _READ = frozenset(
         b"content-encoding",
         b"content-type",
         b"content-length",
+        b"idempotency-key",
         b"if-none-match",
         b"transfer-encoding",
     )

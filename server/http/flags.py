@@ -100,7 +100,7 @@ def guard(
             guarded,
             allow_origins=args.cors,
             allow_methods=("GET", "POST"),
-            allow_headers=("authorization", "cache-control", "content-type", "x-request-id"),
+            allow_headers=("authorization", "cache-control", "content-type", "idempotency-key", "x-request-id"),
             expose_headers=EXPOSED,
         )
     return guarded

@@ -44,6 +44,7 @@ ADMIN = "/admin/"
 
 EXPOSED = (
     "etag",
+    "idempotent-replayed",
     "longjump-bitwise",
     "longjump-cache",
     "longjump-fingerprint",
