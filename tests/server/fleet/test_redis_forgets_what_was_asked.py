@@ -1,0 +1,100 @@
+"""A Redis that lost its memory is given again what somebody waits for; one that kept it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from server.jobs import Stopped
+
+from .alone import job, over_redis
+from .redis_server import RedisServer
+from .roads import KNEE, RedisRoad, until
+
+ROOM = 3 * KNEE
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    made = RedisServer(tmp_path)
+    yield made
+    made.kill()
+
+
+async def answer_all(road: RedisRoad, answers: list[asyncio.Future]) -> list[bytes]:
+    deadline = time.monotonic() + 30
+    while not all(answer.done() for answer in answers):
+        assert time.monotonic() < deadline
+        for seed in list(road.worker.jobs):
+            road.worker.answer(seed)
+        await asyncio.sleep(0.005)
+    return [answer.result().blobs[0] for answer in answers]
+
+
+def test_flushed_redis_is_given_the_jobs_again(server: RedisServer) -> None:
+    """Nobody's connection breaks: only what the memory calls itself tells."""
+
+    async def test(road: RedisRoad) -> None:
+        answers = [await road.submit(job(seed, n=3)) for seed in range(6)]
+        await until(lambda: len(road.worker.jobs) == 2)
+        with server.client() as client:
+            client.flushall()
+        assert await answer_all(road, answers) == [b"picture %d" % seed for seed in range(6)]
+
+    over_redis(server, test)
+
+
+def test_restarted_redis_without_memory_is_given_the_jobs_again(server: RedisServer) -> None:
+    async def test(road: RedisRoad) -> None:
+        answers = [await road.submit(job(seed, n=3)) for seed in range(6)]
+        await until(lambda: len(road.worker.jobs) == 2)
+        server.kill()
+        await asyncio.sleep(0.3)
+        server.start()
+        assert await answer_all(road, answers) == [b"picture %d" % seed for seed in range(6)]
+        assert sum("cannot be reached" in line for line in road.said) <= 2, road.said  # once for each side
+        assert any("is there again" in line for line in road.said)
+
+    over_redis(server, test)
+
+
+def test_restarted_redis_with_its_memory_runs_each_job_once(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
+    try:
+
+        async def test(road: RedisRoad) -> None:
+            answers = [await road.submit(job(seed, n=3)) for seed in range(6)]
+            await until(lambda: len(road.worker.jobs) == 2)
+            server.kill()
+            for seed in list(road.worker.jobs):
+                road.worker.answer(seed)  # it is told when Redis is back
+            server.start()
+            assert await answer_all(road, answers) == [b"picture %d" % seed for seed in range(6)]
+            assert sorted(road.worker.seen) == list(range(6))
+
+        over_redis(server, test, lease=3.0)
+    finally:
+        server.kill()
+
+
+def test_job_that_nobody_can_find_ends_with_an_error(server: RedisServer) -> None:
+    """An entry that somebody deleted by hand: its client is not left waiting."""
+
+    async def test(road: RedisRoad) -> None:
+        first = await road.submit(job(0, n=ROOM))
+        await until(lambda: 0 in road.worker.jobs)
+        answer = await road.submit(job(1, deadline=time.monotonic() + 0.3))
+        with server.client() as client:
+            client.xtrim(road.keys.work(road.line.model.fingerprint, "interactive"), maxlen=0, approximate=False)
+        await asyncio.wait({answer}, timeout=30)
+        error = answer.exception()
+        assert isinstance(error, Stopped)
+        assert "was lost" in str(error)
+        road.worker.answer(0)
+        await asyncio.wait({first}, timeout=30)
+
+    over_redis(server, test)

@@ -1,0 +1,152 @@
+"""Without Redis requests get an error with words at once, or at their deadline; with it again all goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from server.fleet.connection import Redis, Where
+from server.jobs import Stopped
+
+from ..conftest import ROOT, eventually
+from .alone import job, over_redis
+from .conftest import Fleet
+from .redis_server import RedisServer
+from .roads import RedisRoad, until
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    made = RedisServer(tmp_path)
+    yield made
+    made.kill()
+
+
+def test_request_without_redis_is_refused_with_words(server: RedisServer) -> None:
+    async def test(road: RedisRoad) -> None:
+        waiting = await road.submit(job(1, deadline=time.monotonic() + 1.5))
+        await until(lambda: 1 in road.worker.jobs)
+        server.kill()
+        await until(lambda: not road.lines.up)
+        assert "cannot be reached" in road.lines.lacking
+        started = time.monotonic()
+        with pytest.raises(Stopped, match="cannot be reached"):
+            await road.submit(job(2))
+        assert time.monotonic() - started < 1.0
+        await asyncio.wait({waiting}, timeout=30)
+        assert isinstance(waiting.exception(), Stopped)
+        server.start()
+        await until(lambda: road.lines.up and road.line.up)
+        again = await road.submit(job(3))
+        await until(lambda: 3 in road.worker.jobs)
+        road.worker.answer(3)
+        await asyncio.wait_for(again, 30)
+
+    over_redis(server, test)
+
+
+def test_redis_that_hangs_is_waited_for_until_the_deadline(server: RedisServer) -> None:
+    async def test(road: RedisRoad) -> None:
+        server.signal(signal.SIGSTOP)
+        with pytest.raises(Stopped, match="did not take the request before its deadline"):
+            await road.submit(job(1, deadline=time.monotonic() + 0.3))
+        server.signal(signal.SIGCONT)
+        await until(lambda: road.lines.up)
+        await asyncio.sleep(0.2)
+        for seed in list(road.worker.jobs):  # it may have come in after all, and was taken back or is done for nobody
+            road.worker.answer(seed)
+        answer = await road.submit(job(2))
+        await until(lambda: 2 in road.worker.jobs)
+        road.worker.answer(2)
+        await asyncio.wait_for(answer, 30)
+
+    over_redis(server, test)
+
+
+def test_servers_start_before_redis(tmp_path: Path, images: Path) -> None:
+    fleet = Fleet(tmp_path)
+    try:
+        fleet.redis.kill()
+        api = fleet.api(ready=False)
+        agent = fleet.worker(images, ready=False)
+        api.wait_until_listening()
+        refused = api.client.post("/generate?seed=1")
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) >= 1
+        assert "cannot be reached" in api.client.get("/readyz").json()["detail"]
+        fleet.redis.start()
+        agent.wait_until_ready()
+        eventually(lambda: api.client.get("/readyz").status_code == 200, "all is there")
+        assert api.client.post("/generate?seed=1").status_code == 200
+        assert "".join(api.said).count("cannot be reached") == 1
+    finally:
+        fleet.end()
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        (Where("http://localhost"), "not the URL of a Redis; write redis://HOST:6379"),
+        (Where("redis://localhost:notaport"), "not the URL of a Redis"),
+        (Where("redis://localhost", ca=Path("/dev/null")), "certificates are for TLS"),
+        (Where("redis://localhost", password_file=Path("/no/such")), "/no/such"),
+        (Where("rediss://localhost", ca=Path("/no/such")), "/no/such"),
+    ],
+)
+def test_wrong_flag_is_refused_with_what_would_be_right(where: Where, words: str) -> None:
+    with pytest.raises((ValueError, OSError), match=words):
+        Redis(where, "test", print)
+
+
+def test_bundle_beside_redis_is_refused_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "longjump.py"), "serve", "--redis", "redis://localhost", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("longjump serve: error: --redis: the bundles are where the workers are")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_password_is_asked_for_and_never_shown(server: RedisServer, tmp_path: Path) -> None:
+    with server.client() as client:
+        client.config_set("requirepass", "opensesame")
+    wrong = tmp_path / "wrong"
+    wrong.write_text("wrongsesame\n")
+    said: list[str] = []
+
+    async def refused(where: Where) -> None:
+        with pytest.raises(ValueError, match=f"127.0.0.1:{server.port}") as error:
+            await Redis(where, "test", said.append).check()
+        assert "sesame" not in str(error.value)
+
+    for where in (
+        Where(server.url),
+        Where(server.url, password_file=wrong),
+        Where(f"redis://:wrongsesame@127.0.0.1:{server.port}"),
+        Where(f"redis://someone:wrongsesame@127.0.0.1:{server.port}/3"),
+    ):
+        asyncio.run(refused(where))
+    assert said == []
+    asyncio.run(Redis(Where(f"redis://:opensesame@127.0.0.1:{server.port}"), "test", said.append).check())
+
+
+def test_password_lets_in(tmp_path: Path, images: Path) -> None:
+    fleet = Fleet(tmp_path)
+    try:
+        with fleet.redis.client() as client:
+            client.config_set("requirepass", "opensesame")
+        secret = tmp_path / "secret"
+        secret.write_text("opensesame\n")
+        agent = fleet.worker(images, LONGJUMP_REDIS_PASSWORD="opensesame")
+        api = fleet.api("--redis-password-file", str(secret))
+        assert api.client.post("/generate?seed=1").status_code == 200
+        assert "sesame" not in "".join(agent.said + api.said)
+    finally:
+        fleet.redis.kill()
+        fleet.end()
