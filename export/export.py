@@ -218,7 +218,7 @@ def _guided(folder: Path, flow_map: FlowMap, config: CheckpointConfig) -> FlowMa
         raise ValueError(f"--guidance: {folder} has a guidance input already, which it was trained with")
     if not config.labels:
         raise ValueError(f"--guidance: {folder} knows no labels, so there is nothing to guide towards")
-    if config.recipe and not config.recipe["objective"]["label_dropout"]:
+    if config.recipe.get("objective", {}).get("label_dropout") == 0:
         raise ValueError(f"--guidance: {folder} was trained with label_dropout 0, so it knows nothing without a label")
     return Guided(flow_map, len(config.labels)).eval()
 
