@@ -41,6 +41,11 @@ class Order:
             return self.gpu.target
         return ",".join(self.targets)
 
+    @property
+    def fits(self) -> bool:
+        """Whether the engines run on this machine's GPU."""
+        return self.gpu is not None and self.gpu.target in self.target.split(",")
+
 
 def read_order(args: argparse.Namespace) -> Order | None:
     """The order of a command line, None for one without --tensorrt.
