@@ -5,7 +5,10 @@ as far as a machine without a GPU can. They are not executed here.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,8 @@ from models.build import DiTArchitecture, build
 DEMO = Path(__file__).parents[2] / "server" / "demo"
 RTX = LIBRARIES["tensorrt-rtx"]
 TARGETS = ("sm80", "sm89")
+pytestmark = pytest.mark.timeout(900)  # half a minute of compiling each, longer beside others
+
 DIT_B4 = DiTArchitecture(patch=4, width=768, depth=12, heads=12, parametrisation="raw")
 
 
@@ -129,6 +134,21 @@ def test_current_without_a_gpu_writes_nothing(tmp_path: Path, capsys: pytest.Cap
         assert "--target current: this machine has no GPU: no NVIDIA driver" in printed.err
         assert printed.err.count("\n") == 1
     assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "demo").iterdir()} == before
+
+
+def test_compiling_needs_neither_torch_nor_onnx(tmp_path: Path) -> None:
+    """A GPU node compiles for itself what it is given, from a folder that it cannot write to."""
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['onnx'] = None; import longjump; "
+        "sys.exit(longjump.main(sys.argv[1:]))"
+    )
+    call = ["export", str(DEMO), "--out", str(tmp_path / "here"), "--tensorrt", "--target", "sm89", "--max-batch", "1"]
+    environment = {**os.environ, "LONGJUMP_ENGINE_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", code, *call], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "jump.fp32.tensorrt-rtx.sm89.engine" in done.stdout
+    assert open_bundle(tmp_path / "here").manifest.engines[-1].target == "sm89"
+    assert len(list((tmp_path / "cache").glob("*.engine"))) == 1
 
 
 def test_fp32_products_that_a_gpu_lacks_are_refused_with_the_reason(tmp_path: Path) -> None:

@@ -79,7 +79,10 @@ class OnnxRuntimeEngine:
 
 
 def compiling_options(manifest: Manifest) -> dict[str, str]:
-    """Options of the TensorRT provider: one engine for 1 to MAX_ROWS rows, so that none is compiled in service."""
+    """Options of the TensorRT provider: one engine for 1 to MAX_ROWS rows, so that none is compiled in service.
+
+    It keeps none on disk: an engine is a program, and nothing would vouch for the file.
+    """
     inputs = {"z": manifest.z_shape, "t": (), "s": (), "label": ()}
     if manifest.guidance is not None:
         inputs["guidance"] = ()

@@ -8,7 +8,7 @@ import onnxruntime as ort
 
 from export.runtime.cores import available_cores
 from export.runtime.engines.choice import PROVIDERS
-from export.runtime.flags import CPU
+from export.runtime.flags import CPU, CUDA, TENSORRT_PROVIDER
 
 PROVIDER = PROVIDERS[CPU]
 
@@ -37,8 +37,14 @@ def open_session(
     options.log_severity_level = 4  # errors come as exceptions; printing them too would say it twice
     if provider not in ort.get_available_providers():
         raise ValueError(f"{where}: ONNX Runtime {ort.__version__} as installed has no {provider}")
+    providers: list[tuple[str, dict[str, str]]] = [(provider, dict(provider_options or {}))]
+    if provider == PROVIDERS[TENSORRT_PROVIDER]:
+        providers.append((PROVIDERS[CUDA], {}))  # for what TensorRT leaves over
+    if provider != PROVIDER:
+        ort.set_default_logger_severity(4)  # of a library that is missing we tell ourselves, once
+        ort.preload_dlls()  # NVIDIA's libraries from the packages that the extra `gpu` brings
     try:
-        session = ort.InferenceSession(model, options, providers=[(provider, dict(provider_options or {}))])
+        session = ort.InferenceSession(model, options, providers=providers)
     except Exception as error:  # the library's exceptions share no base class
         reason = " ".join(str(error).split())
         raise ValueError(f"{where}: ONNX Runtime {ort.__version__} refuses this graph: {reason}") from error
