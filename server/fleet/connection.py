@@ -47,6 +47,10 @@ _NOT_NOW = ("MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "TRYAGAIN", "MISCONF")
 """How a Redis begins its answer that cannot serve now, through no fault of the command."""
 
 
+_BROKEN = (RedisError, OSError, TimeoutError, RuntimeError)
+"""What a connection raises that is of no use any more; RuntimeError is uvloop's, for one that broke a moment ago."""
+
+
 class Away(Exception):
     """Redis did not answer; what was sent may have been done or not."""
 
@@ -131,7 +135,7 @@ class Redis:
         """Reach Redis once. ValueError if it does not let us in; if it is away that is said, and no error."""
         try:
             await _drop(await self._connect())
-        except (RedisError, OSError, TimeoutError) as error:
+        except _BROKEN as error:
             if _refuses(error):
                 raise ValueError(f"--redis {self.shown}: {_words(error)}") from None
             self._mark_away(error)
@@ -140,7 +144,7 @@ class Redis:
         """A new connection that knows our scripts. Raises Away."""
         try:
             connection = await self._connect()
-        except (RedisError, OSError, TimeoutError) as error:
+        except _BROKEN as error:
             self._pool.connection_kwargs.update(self._home)
             self._mark_away(error)
             raise Away(f"Redis at {self.shown} cannot be reached: {_words(error)}") from error
@@ -201,7 +205,7 @@ class Channel:
             async with asyncio.timeout(patience):
                 await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
                 return [await _answer(connection) for _ in commands]
-        except (RedisError, OSError, TimeoutError) as error:
+        except _BROKEN as error:
             await self.close()
             if isinstance(error, MovedError):
                 self._redis.follow(error)
