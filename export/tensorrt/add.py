@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -66,8 +67,9 @@ def make_engine(
     name = key(parts)
     plan = cache.load(name)
     if plan is None:
-        say(f"compiling {file} for {order.target} with {builder}")
+        start = time.monotonic()
         plan = compile_engine(library, order.module, graph, file, order.targets, order.ranges)
+        say(f"compiled {file} for {order.target} by {builder} in {time.monotonic() - start:.1f} s")
         cache.store(name, plan)
     where = f"jump.{precision}.{library.backend}.{order.target.replace(',', '-')}.engine"
     if order.gpu is None or order.fits:
