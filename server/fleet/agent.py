@@ -45,6 +45,9 @@ FORGET_SECONDS = 600.0
 LEFT_MS = 10**9
 """What an entry that is handed back says it was left for: longer than any lease."""
 
+LINGER_SECONDS = 1.5 * ANNOUNCE_SECONDS
+"""How long a leaving agent still takes work after it said that it is not there any more."""
+
 LAST_SECONDS = 5.0
 """How long a leaving agent tries to send its last answers."""
 
@@ -58,6 +61,7 @@ class _Joined:
         self.hold = hold
         self.pullers = pullers
         self.reading: list[asyncio.Task[None]] = []
+        self.keeping: asyncio.Task[None] | None = None
 
 
 class Agent:
@@ -116,17 +120,19 @@ class Agent:
         self._joined.append(joined)
         joined.reading = [self._begin(puller.run()) for puller in joined.pullers]
         self._begin(self._keep_announced(hold))
-        self._begin(self._keep_alive(joined))
+        joined.keeping = self._begin(self._keep_alive(joined))
         LOG.info(f"{hold.model.name} is in the fleet, fingerprint {hold.model.fingerprint}")
 
     async def drain(self, patience: float) -> int:
         """Take no more work, finish what is here within `patience` seconds, hand the rest to others: how much of it."""
         self._draining.set()
         until = time.monotonic() + patience
+        await self._retire()
+        # Until every API process has seen that: work may be on its way to streams that nobody else reads.
+        await asyncio.sleep(min(patience, LINGER_SECONDS))
         for joined in self._joined:
             for puller in joined.pullers:
                 puller.stop()
-        await self._retire()
         reading = [task for joined in self._joined for task in joined.reading]
         if reading:
             await asyncio.wait(reading, timeout=max(0.1, patience))
@@ -256,6 +262,9 @@ class Agent:
     async def _leave(self) -> None:
         """Hand back what is still here, and forget this agent's name. Raises Away and ResponseError."""
         for joined in self._joined:
+            if joined.keeping is not None:
+                joined.keeping.cancel()
+                await asyncio.wait({joined.keeping})
             await self._renew(joined.hold, LEFT_MS)
             for puller in joined.pullers:
                 await self._pipe.call(*script("sweep", [puller.stream], 0, self._name))
