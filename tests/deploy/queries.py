@@ -1,4 +1,4 @@
-"""What deploy/ asks Prometheus: the expressions of its rules and of its dashboard."""
+"""What deploy/ asks Prometheus: the expressions of its rules and of its dashboards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
-DASHBOARD = ROOT / "deploy" / "grafana" / "dashboards" / "longjump.json"
+DASHBOARDS = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
 
 VARIABLES = {"$instance": ".*", "$steps": ".*", "$__rate_interval": "5m"}
 """What stands for Grafana's variables where there is no Grafana."""
@@ -39,20 +39,25 @@ def rule_queries(kind: str) -> list[Query]:
     return [Query(rule[kind], rule["expr"]) for rule in rules(kind)]
 
 
-def dashboard() -> dict[str, Any]:
-    """The dashboard as Grafana reads it."""
-    found: dict[str, Any] = json.loads(DASHBOARD.read_text())
+def dashboard(path: Path) -> dict[str, Any]:
+    """A dashboard as Grafana reads it."""
+    found: dict[str, Any] = json.loads(path.read_text())
     return found
 
 
-def panels() -> list[dict[str, Any]]:
+def panels(path: Path) -> list[dict[str, Any]]:
     """Its panels but the headings."""
-    return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
+    return [panel for panel in dashboard(path)["panels"] if panel["type"] != "row"]
 
 
-def panel_queries() -> list[Query]:
-    """The expressions of its panels, with values for Grafana's variables."""
-    return [Query(panel["title"], _filled(target["expr"])) for panel in panels() for target in panel["targets"]]
+def panel_queries(*paths: Path) -> list[Query]:
+    """The expressions of the panels of dashboards (default: all), with values for Grafana's variables."""
+    return [
+        Query(panel["title"], _filled(target["expr"]))
+        for path in paths or DASHBOARDS
+        for panel in panels(path)
+        for target in panel["targets"]
+    ]
 
 
 def names(expression: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""A real Prometheus reads a real server: every rule and every panel gets data, from metrics that exist."""
+"""A real Prometheus reads a real server and a real fleet: every rule and panel gets data, from metrics that exist."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ import httpx
 import pytest
 import yaml
 
-from tests.deploy.queries import PROMETHEUS, ROOT, Query, names, panel_queries, rule_queries, selectors
+from tests.deploy.queries import DASHBOARDS, PROMETHEUS, ROOT, Query, names, panel_queries, rule_queries, selectors
 from tests.server.conftest import Server, eventually, starter
+from tests.server.fleet.conftest import Fleet
 
 PROGRAM = shutil.which("prometheus")
 BUNDLE = ROOT / "tests" / "server" / "bundles" / "meanflow"
@@ -34,10 +35,12 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs prometheus: Debia
 
 
 class Watched:
-    """A server, and the Prometheus that reads it each second."""
+    """A server, the processes of a fleet, and the Prometheus that reads them each second."""
 
-    def __init__(self, server: Server, prometheus: str) -> None:
+    def __init__(self, server: Server, fleet: tuple[str, ...], prometheus: str) -> None:
+        """`fleet`: addresses of its pages."""
         self.server = server
+        self._fleet = fleet
         self._client = httpx.Client(base_url=prometheus, timeout=30)
 
     def ask(self, expression: str) -> list[dict[str, Any]]:
@@ -52,10 +55,15 @@ class Watched:
         groups = self._client.get("/api/v1/rules").json()["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
-    def declared(self) -> set[str]:
-        """The names of all series that the server's page declares, those of histograms with their endings."""
+    def declared(self, *, alone: bool = False) -> set[str]:
+        """The names of all series that the pages declare, those of histograms with their endings.
+
+        `alone`: of the server that is in no fleet.
+        """
+        texts = [self.server.client.get("/metrics").text]
+        texts += [] if alone else [httpx.get(f"http://{address}/metrics").text for address in self._fleet]
         found: set[str] = set()
-        for line in self.server.client.get("/metrics").text.splitlines():
+        for line in "\n".join(texts).splitlines():
             if line.startswith("# TYPE "):
                 name, kind = line.split()[2:]
                 found |= {name + ending for ending in ("_bucket", "_sum", "_count")} if kind == "histogram" else {name}
@@ -67,13 +75,17 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """A server to which a little of everything happens until Prometheus has seen it all."""
+    """A server and a fleet to which a little of everything happens until Prometheus has seen it all."""
     folder = tmp_path_factory.mktemp("watched")
     servers = starter(folder)
     server = next(servers)(BUNDLE, "--max-waiting", "4", fake=False)
-    port = free_port()
-    process = prometheus(folder, port, server.port)
-    seen = Watched(server, f"http://127.0.0.1:{port}")
+    port, worker_port = free_port(), free_port()
+    fleet = Fleet(folder)
+    fleet.worker(BUNDLE, options=("--metrics-port", str(worker_port)))
+    api = fleet.api()
+    pages = (f"127.0.0.1:{api.port}", f"127.0.0.1:{worker_port}")
+    process = prometheus(folder, port, f"127.0.0.1:{server.port}", *pages)
+    seen = Watched(server, pages, f"http://127.0.0.1:{port}")
     try:
         eventually(lambda: answers(port), "Prometheus answers")
         os.kill(server.worker(), signal.SIGKILL)
@@ -82,6 +94,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
         def all_is_there() -> bool:
             load(server, next(rounds))
+            assert api.client.post("/generate?steps=1").status_code == 200
             return all(
                 seen.ask(query.expression)
                 for query in [*panel_queries(), *rule_queries("record")]
@@ -95,17 +108,18 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         seen.close()
         process.terminate()
         process.wait(60)
+        fleet.end()
         with contextlib.suppress(StopIteration):
             next(servers)
 
 
-def prometheus(folder: Path, port: int, target: int) -> subprocess.Popen[bytes]:
-    """A Prometheus with the configuration of deploy/, but for its pace and its target."""
+def prometheus(folder: Path, port: int, *targets: str) -> subprocess.Popen[bytes]:
+    """A Prometheus with the configuration of deploy/, but for its pace and its targets."""
     assert PROGRAM is not None
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(PROMETHEUS / name) for name in config["rule_files"]]
-    config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{target}"]
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [*targets]
     path = folder / "prometheus.yml"
     path.write_text(yaml.safe_dump(config))
     command = [PROGRAM, f"--config.file={path}", f"--storage.tsdb.path={folder / 'data'}", "--log.level=warn"]
@@ -168,6 +182,13 @@ def test_every_name_is_one_of_the_server_or_of_a_rule(watched: Watched) -> None:
     }
     assert not asked
     assert "longjump_made_up_total" not in known
+
+
+def test_dashboard_of_one_machine_needs_no_fleet(watched: Watched) -> None:
+    known = watched.declared(alone=True) | {query.asker for query in rule_queries("record")}
+    (path,) = [path for path in DASHBOARDS if path.stem == "longjump"]
+    assert {name for query in panel_queries(path) for name in names(query.expression)} <= known
+    assert not [name for name in known if "_fleet_" in name or "redis" in name]
 
 
 def test_control_a_misspelt_metric_is_empty(watched: Watched) -> None:

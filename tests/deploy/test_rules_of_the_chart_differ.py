@@ -7,7 +7,7 @@ import re
 import yaml
 
 from tests.deploy.chart import CHART, of_kind, rendered
-from tests.deploy.queries import DASHBOARD, PROMETHEUS, ROOT, rule_queries
+from tests.deploy.queries import DASHBOARDS, PROMETHEUS, ROOT, rule_queries
 
 
 def test_rules_are_those_of_deploy() -> None:
@@ -16,9 +16,9 @@ def test_rules_are_those_of_deploy() -> None:
     assert rule["spec"]["groups"] == [group for file in files for group in file["groups"]]
 
 
-def test_dashboard_is_that_of_deploy() -> None:
+def test_dashboards_are_those_of_deploy() -> None:
     (found,) = [one for one in of_kind(rendered("fleet"), "ConfigMap") if "longjump.json" in one["data"]]
-    assert found["data"]["longjump.json"] == DASHBOARD.read_text()
+    assert found["data"] == {path.name: path.read_text() for path in DASHBOARDS}
     assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
 
 
@@ -31,7 +31,7 @@ def test_redis_is_configured_as_in_compose() -> None:
 
 def test_chart_has_no_copies() -> None:
     links = [path for path in CHART.rglob("*") if path.suffix in (".yml", ".json", ".conf") and path.parent != CHART]
-    assert len(links) == 4
+    assert len(links) == 5
     assert all(path.is_symlink() and path.exists() for path in links)
 
 
