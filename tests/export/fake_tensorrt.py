@@ -75,6 +75,8 @@ def make_library(name: str, version: str, device: FakeDevice | None, drift: floa
     module: Any = types.ModuleType(name)
     module.__spec__ = ModuleSpec(name, None)
     module.__version__ = version
+    module.contexts = []
+    """What the contexts were created with."""
     ahead = name == "tensorrt_rtx"
 
     class ILogger:
@@ -221,7 +223,8 @@ def make_library(name: str, version: str, device: FakeDevice | None, drift: floa
         def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
             return [tuple(shape) for shape in self.header["profiles"][profile_index][name]]
 
-        def create_execution_context(self) -> IExecutionContext:
+        def create_execution_context(self, runtime_config: Any = None) -> IExecutionContext:
+            module.contexts.append(runtime_config)
             return IExecutionContext(self)
 
     class IExecutionContext:
@@ -297,6 +300,16 @@ def make_library(name: str, version: str, device: FakeDevice | None, drift: floa
         module.EngineInvalidityDiagnostics = enum.IntEnum(
             "EngineInvalidityDiagnostics", {"VERSION_MISMATCH": 1, "UNSUPPORTED_CC": 2, "MALFORMED_ENGINE": 32}
         )
+
+        module.DynamicShapesKernelSpecializationStrategy = enum.IntEnum(
+            "DynamicShapesKernelSpecializationStrategy", {"LAZY": 0, "EAGER": 1, "NONE": 2}
+        )
+
+        class IRuntimeConfig:
+            dynamic_shapes_kernel_specialization_strategy = module.DynamicShapesKernelSpecializationStrategy.LAZY
+
+        module.IRuntimeConfig = IRuntimeConfig
+        ICudaEngine.create_runtime_config = lambda self: IRuntimeConfig()  # type: ignore[attr-defined]
 
         def set_count(self: IBuilderConfig, count: int) -> None:
             self.capabilities = [module.ComputeCapability.NONE] * count

@@ -94,6 +94,19 @@ def test_copies_and_network_run_in_order_on_one_stream(
     assert device.order == 2 * [*4 * ["upload"], "run", "download"]
 
 
+def test_kernels_do_not_change_while_it_serves(
+    make_bundle: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT-RTX by itself compiles others for each batch while it serves, and a picture's bits would change."""
+    device = install(monkeypatch, "tensorrt-rtx")
+    bundle, _ = added(make_bundle(), GPU, device)
+    module = load_library(RTX)
+    module.contexts.clear()
+    open_engine(bundle, 1)
+    strategies = [settings.dynamic_shapes_kernel_specialization_strategy for settings in module.contexts]
+    assert strategies == 2 * [module.DynamicShapesKernelSpecializationStrategy.NONE]
+
+
 def test_each_batch_runs_in_the_profile_made_for_it() -> None:
     ranges = batch_ranges(64)
     assert [profile_for(ranges, rows) for rows in (1, 2, 8, 9, 32, 33, 64)] == [0, 1, 1, 2, 2, 3, 3]
@@ -109,11 +122,24 @@ def test_a_gpu_without_memory_for_it_is_said(
     device = install(monkeypatch, "tensorrt-rtx")
     bundle, _ = added(make_bundle(), GPU, device)
     module = load_library(RTX)
-    monkeypatch.setattr(module.ICudaEngine, "create_execution_context", lambda self: None)
+    monkeypatch.setattr(module.ICudaEngine, "create_execution_context", lambda *given: None)
     engine = open_engine(bundle, 1)
     assert engine.choice.warning is not None
     assert "the GPU has too little memory for it" in engine.choice.warning
     assert np.isfinite(engine.jump(*zeros(bundle.manifest, 1))).all()
+
+
+def test_a_driver_that_fails_is_said(make_bundle: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch) -> None:
+    device = install(monkeypatch, "tensorrt-rtx")
+    bundle, _ = added(make_bundle(), GPU, device)
+
+    def fail(size: int) -> None:
+        raise MemoryError("cudaErrorMemoryAllocation:\n out of memory")
+
+    monkeypatch.setattr(device, "allocate", fail)
+    engine = open_engine(bundle, 1)
+    assert engine.choice.warning is not None
+    assert "MemoryError: cudaErrorMemoryAllocation: out of memory. onnxruntime-cpu runs" in engine.choice.warning
 
 
 def test_both_precisions_are_compiled_where_there_are_both(

@@ -14,7 +14,10 @@ import tensorrt_rtx
 
 from .fake_tensorrt import make_library
 
-AHEAD_ONLY = {"ComputeCapability", "EngineValidity", "EngineInvalidityDiagnostics"}
+AHEAD_ONLY = {
+    *("ComputeCapability", "EngineValidity", "EngineInvalidityDiagnostics"),
+    *("DynamicShapesKernelSpecializationStrategy", "IRuntimeConfig"),
+}
 
 OURS = {"INetworkDefinition": {"graph"}, "IOptimizationProfile": {"shapes"}, "ICudaEngine": {"header", "session"}}
 """Attributes that are the fake's own."""

@@ -99,6 +99,11 @@ def load_engine(bundle: Bundle, choice: Choice, machine: Machine, threads: int |
     from export.runtime.engines.tensorrt import TensorRtEngine
 
     assert machine.gpu is not None  # or it would not have been chosen
-    engine = TensorRtEngine(bundle, choice, machine.gpu, threads)
-    check_agreement(engine, bundle)
+    try:
+        engine = TensorRtEngine(bundle, choice, machine.gpu, threads)
+        check_agreement(engine, bundle)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # CuPy's and the driver's share no base class
+        raise ValueError(f"{choice.entry.file}: {type(error).__name__}: {' '.join(str(error).split())}") from error
     return engine

@@ -109,6 +109,19 @@ def header_fault(library: Library, module: Any, plan: bytes) -> str | None:
     return None
 
 
+def context_settings(library: Library, module: Any, engine: Any) -> tuple[Any, ...]:
+    """What an engine's execution contexts are created with.
+
+    TensorRT-RTX would compile kernels for each batch that it meets, beside the service, and change over to them: the
+    bits of a picture could change with it. It is told to stay with those that it has.
+    """
+    if not library.ahead:
+        return ()
+    settings = engine.create_runtime_config()
+    settings.dynamic_shapes_kernel_specialization_strategy = module.DynamicShapesKernelSpecializationStrategy.NONE
+    return (settings,)
+
+
 def listener(module: Any) -> Any:
     """A logger for the library's objects that keeps what it hears: `errors` in one line, `text` in full.
 

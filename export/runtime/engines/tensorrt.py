@@ -8,16 +8,27 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from export.runtime.bundle import Bundle
-from export.runtime.engines.choice import Choice
+from export.runtime.engines.choice import PROVIDERS, Choice
 from export.runtime.engines.device import Buffer, CupyDevice, Device
-from export.runtime.engines.libraries import LIBRARIES, Library, create, header_fault, listener, load_library, stamp
+from export.runtime.engines.libraries import (
+    LIBRARIES,
+    Library,
+    context_settings,
+    create,
+    header_fault,
+    listener,
+    load_library,
+    stamp,
+)
 from export.runtime.engines.machine import Gpu
 from export.runtime.engines.onnxruntime import fingerprint
 from export.runtime.engines.pictures import Pictures
 from export.runtime.engines.trial import timed, zeros
+from export.runtime.flags import CPU, CUDA
 from export.runtime.manifest import EngineEntry, Manifest, jump_file
 
 OUTPUT = "z_s"
@@ -32,7 +43,7 @@ class Range(NamedTuple):
 
 
 class TensorRtEngine:
-    """A bundle's jump as a compiled engine; see Engine. Pictures are decoded and encoded by ONNX Runtime on the CPU."""
+    """A bundle's jump as a compiled engine; see Engine. Pictures are decoded and encoded by ONNX Runtime."""
 
     def __init__(
         self,
@@ -66,10 +77,13 @@ class TensorRtEngine:
             name: self._device.allocate(rows * math.prod(shape) * dtype.itemsize)
             for name, (shape, dtype) in self._inputs.items()
         }
+        self._settings = context_settings(library, module, self._engine)
         # A context for each profile: switching one would forget its shapes and wait for the stream.
         self._contexts = [self._context(number) for number in range(len(self.ranges))]
         self._running = threading.Lock()
-        self._pictures = Pictures(bundle, entry.precision, threads)
+        # The decoder of latents is large and wants the GPU; pixels are scaled sooner than copied.
+        cuda = self.manifest.latents is not None and PROVIDERS[CUDA] in ort.get_available_providers()
+        self._pictures = Pictures(bundle, entry.precision, threads, PROVIDERS[CUDA if cuda else CPU])
         self.fingerprint: str = fingerprint(self.manifest.digest, choice, gpu)
 
     def warm(self) -> None:
@@ -127,7 +141,7 @@ class TensorRtEngine:
 
     def _context(self, profile: int) -> Any:
         """An execution context for one profile, bound to the buffers."""
-        context = self._engine.create_execution_context()
+        context = self._engine.create_execution_context(*self._settings)
         if context is None:
             raise ValueError(f"{self.choice.entry.file}: the GPU has too little memory for it")
         context.set_optimization_profile_async(profile, self._device.stream)
