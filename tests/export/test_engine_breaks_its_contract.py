@@ -1,4 +1,5 @@
-"""Every engine does what `Engine` promises: ONNX Runtime, and both TensorRT libraries as far as a fake can show it."""
+"""Every engine does what `Engine` promises: ONNX Runtime on what is here, both TensorRT libraries as far as a fake can
+show it."""
 
 from __future__ import annotations
 
@@ -6,14 +7,17 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from export.check import trial_rows
 from export.runtime.bundle import Bundle
 from export.runtime.engines import Engine, open_engine
+from export.runtime.engines.choice import PROVIDERS
 from export.runtime.engines.libraries import LIBRARIES
+from export.runtime.engines.machine import Gpu, find_gpu
 from export.runtime.engines.trial import zeros
-from export.runtime.flags import CPU
+from export.runtime.flags import CPU, CUDA
 from export.runtime.manifest import Manifest
 from export.tensorrt.add import add_engines
 from export.tensorrt.cache import EngineCache
@@ -22,10 +26,13 @@ from export.tensorrt.order import Order
 
 from .gpu import GPU, install
 
+HERE = [CPU, CUDA] if PROVIDERS[CUDA] in ort.get_available_providers() and isinstance(find_gpu(), Gpu) else [CPU]
+"""Engines of ONNX Runtime that this machine can run."""
+
 SHAPES = {"image": (3, 4, 4), "points": (2,)}
 
 
-@pytest.fixture(params=[CPU, *LIBRARIES])
+@pytest.fixture(params=[*HERE, *LIBRARIES])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -41,7 +48,7 @@ def load(name: str, make_bundle: Callable[..., Bundle], monkeypatch: pytest.Monk
             library = LIBRARIES[name]
             order = Order(library, __import__(library.module), ("current",), GPU, batch_ranges(8))
             bundle = add_engines(bundle, order, lambda line: None, EngineCache(None))
-        return open_engine(bundle, 1)
+        return open_engine(bundle, 1, name)
 
     return load
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from onnx import TensorProto, helper
 
 import longjump
 from export.graph import build_jump
@@ -122,6 +123,21 @@ def test_a_dit_b4_compiles_in_each_precision(dit_b4: bytes, precision: str) -> N
 def test_a_graph_that_the_library_refuses_is_named() -> None:
     with pytest.raises(ValueError, match=r"jump: tensorrt-rtx \S+ does not take this graph: "):
         compile_engine(RTX, load_library(RTX), b"\xff\xff", "jump", TARGETS, batch_ranges(1))
+
+
+@pytest.mark.parametrize(("kind", "compiles"), [(TensorProto.FLOAT, False), (TensorProto.FLOAT16, True)])
+def test_attention_in_one_piece_compiles_in_fp16_only(kind: int, compiles: bool) -> None:
+    """Opset 23 has it. It is why graphs are written in opset 20, where attention is products and a softmax."""
+    values = [helper.make_tensor_value_info(name, kind, ["batch", 2, 16, 32]) for name in "qkvo"]
+    node = helper.make_node("Attention", ["q", "k", "v"], ["o"])
+    graph = helper.make_graph([node], "attention", values[:3], values[3:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11).SerializeToString()
+    module, ranges = load_library(RTX), batch_ranges(1)
+    if compiles:
+        assert compile_engine(RTX, module, model, "it", TARGETS, ranges)
+        return
+    with pytest.raises(ValueError, match=r"it: tensorrt-rtx .* cannot compile it for sm80, sm89: .*Attention"):
+        compile_engine(RTX, module, model, "it", TARGETS, ranges)
 
 
 def test_current_without_a_gpu_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
