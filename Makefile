@@ -14,6 +14,7 @@ PORT ?=
 ARGS ?=
 PEERS ?=
 SECONDS ?=
+REPEAT ?=
 DEMO ?= runs/demo
 
 VENV := .venv
@@ -57,6 +58,10 @@ test: lint ## everything CI runs: ruff, mypy, and the tests but the slow ones, a
 .PHONY: test-slow
 test-slow: $(VENV)/.dev ## the slow tests: whole training runs, minutes each
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+.PHONY: drill
+drill: $(VENV)/.dev ## the drills of a fleet (processes and Redis killed, bad links, full memory ...), which `make test` runs too (REPEAT=10)
+	@$(BIN)/python -m tests.server.fleet.drills.run $(REPEAT)
 
 .PHONY: test-bundles
 test-bundles: $(VENV)/.dev ## train the small picture bundles that the server's tests serve again (tests/server/bundles, a minute)

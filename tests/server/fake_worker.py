@@ -2,8 +2,8 @@
 
 Environment: TEST_ENGINE=real runs the bundle's own engine, else one without a network; TEST_GATE=FILE lets no network
 evaluation start before FILE exists; TEST_POISON=LABEL raises for a batch with that label; TEST_FATAL=LABEL kills the
-process for it; TEST_DIE kills it at its
-start; TEST_SLOW_START makes the start wait for the gate.
+process for it; TEST_DIE kills it at its start; TEST_SLOW_START makes the start wait for the gate; TEST_TICK_SECONDS is
+what an evaluation takes without a network.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class FakeEngine:
         label: NDArray[np.int64],
         guidance: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
+        time.sleep(float(os.environ.get("TEST_TICK_SECONDS", 0)))
         per_row = (-1,) + (1,) * (z.ndim - 1)
         pull = (t - s) * np.float32(0.5) + label.astype(np.float32) * np.float32(0.01)
         if guidance is not None:
