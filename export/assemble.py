@@ -17,7 +17,16 @@ from export.check import INVARIANT_UP_TO, batch_invariant, graph_jump, trial_row
 from export.runtime.bundle import Bundle, write_bundle
 from export.runtime.engines.session import PROVIDER, open_session
 from export.runtime.grids import Span
-from export.runtime.manifest import FORMAT, FileEntry, Guidance, Manifest, build_manifest, decode_file, jump_file
+from export.runtime.manifest import (
+    FORMAT,
+    FileEntry,
+    Guidance,
+    Manifest,
+    build_manifest,
+    decode_file,
+    jump_file,
+    unrolled_file,
+)
 
 
 def assemble(
@@ -36,13 +45,14 @@ def assemble(
     extras: Mapping[str, bytes | Path],
     precisions: Sequence[str] = (),
     force_precision: bool = False,
+    unroll: Sequence[int] = (),
     replace: bool = False,
 ) -> Bundle:
     """Measure batch invariance of an fp32 jump graph that has passed its checks, and write the bundle.
 
     `fields` are the rest of the manifest (name, grids, method, licence, provenance); `extras` are further
-    files. `precisions` beside fp32 are made and measured as `make_forms` says. Raises ValueError and FileExistsError
-    as that and write_bundle do.
+    files. `precisions` beside fp32 are made and measured as `make_forms` says, graphs of all steps for the counts in
+    `unroll` as `unroll_checked` does. Raises ValueError and FileExistsError as these and write_bundle do.
     """
     sessions = [open_session(jump, jump_file("fp32"), threads) for threads in (1, None)]
     rows = trial_rows(INVARIANT_UP_TO, z_shape, len(labels), span, t_max, guidance)
@@ -75,7 +85,7 @@ def assemble(
     complete = {**fields, **derived}
     files = {name: FileEntry.of(data) for name, data in contents.items() if isinstance(data, bytes)}
     manifest = build_manifest({**complete, "files": files})
-    changed, added = _further(manifest, jump, decode, precisions, force_precision)
+    changed, added = _further(manifest, jump, decode, precisions, force_precision, unroll)
     return write_bundle(out, {**complete, **changed}, {**contents, **added}, replace)
 
 
@@ -83,19 +93,20 @@ def extend(
     bundle: Bundle,
     out: str | os.PathLike[str],
     *,
-    precisions: Sequence[str],
+    precisions: Sequence[str] = (),
     force_precision: bool = False,
+    unroll: Sequence[int] = (),
     name: str | None = None,
     licence: str | None = None,
     replace: bool = False,
 ) -> Bundle:
-    """Write a bundle again with further precisions, and under another name or licence where they are given.
+    """Write a bundle again with further precisions and graphs of all steps, and with another name or licence if given.
 
     `out` may be where it is, with `replace`. Raises ValueError and FileExistsError as `assemble` does.
     """
     manifest = bundle.manifest
     decode = bundle.read(decode_file("fp32")) if manifest.kind == "image" else None
-    changed, added = _further(manifest, bundle.read(jump_file("fp32")), decode, precisions, force_precision)
+    changed, added = _further(manifest, bundle.read(jump_file("fp32")), decode, precisions, force_precision, unroll)
     fields = {
         **manifest.model_dump(exclude={"files", "digest"}),
         **changed,
@@ -108,16 +119,28 @@ def extend(
 
 
 def _further(
-    manifest: Manifest, jump: bytes, decode: bytes | None, precisions: Sequence[str], force: bool
+    manifest: Manifest,
+    jump: bytes,
+    decode: bytes | None,
+    precisions: Sequence[str],
+    force: bool,
+    unroll: Sequence[int],
 ) -> tuple[dict[str, Any], dict[str, bytes | Path]]:
-    """The manifest's changed fields and the files of further precisions; nothing where none is asked for."""
-    if not set(precisions) - {"fp32"}:
-        return {}, {}
-    # Here and not above: it needs the onnx package, which a machine that only compiles engines may lack.
-    from export.precision.forms import fields_with, files_of, make_forms
+    """The manifest's changed fields and the files of what goes beyond fp32's jump; nothing where none is asked for."""
+    fields: dict[str, Any] = {}
+    files: dict[str, bytes | Path] = {}
+    # Here and not above: they need the onnx package, which a machine that only compiles engines may lack.
+    if unroll:
+        from export.unroll import unroll_checked
 
-    forms = make_forms(manifest, jump, decode, precisions, force)
-    return fields_with(manifest, forms), files_of(forms)
+        files |= unroll_checked(manifest, jump, decode, unroll)
+    if set(precisions) - {"fp32"}:
+        from export.precision.forms import fields_with, files_of, make_forms
+
+        forms = make_forms(manifest, jump, decode, precisions, force)
+        fields |= fields_with(manifest, forms)
+        files |= files_of(forms)
+    return fields, files
 
 
 def build_stamp() -> dict[str, str]:
@@ -141,4 +164,6 @@ def summary(bundle: Bundle) -> str:
         lines.append(f"{precision}: a sample has {same} in every batch of 1 to {INVARIANT_UP_TO}")
         if precision in manifest.accuracy:
             lines += [f"{precision}: {line}" for line in manifest.accuracy[precision].lines()]
+    if counts := [str(steps) for steps in manifest.steps if unrolled_file(steps) in manifest.files]:
+        lines.append(f"all of {', '.join(counts)} steps in one graph: the same bytes as the loop's")
     return "\n".join(lines)

@@ -53,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force-precision", action="store_true", help="take a precision that is beyond its bound")
     parser.add_argument(
+        "--unroll",
+        metavar="N,N,...",
+        help="all of N steps and the decoder in one graph, for longjump generate --unrolled",
+    )
+    parser.add_argument(
         "--autoencoder", type=Path, metavar="FOLDER", help="of a model of latents: what made them, for decoding"
     )
     parser.add_argument("--decoder", type=Path, metavar="FOLDER", help="a tiny decoder in place of its own")
@@ -76,11 +81,16 @@ def run(args: argparse.Namespace) -> int:
     from export.runtime.manifest import MANIFEST_FILE
     from export.tensorrt.add import add_engines
     from export.tensorrt.order import read_order
-    from export.wrap import parse_guidance
+    from export.wrap import parse_guidance, parse_steps
 
     order = read_order(args)
     precisions = () if args.precision is None else parse_precisions(args.precision)
-    shared = {"precisions": precisions, "force_precision": args.force_precision, "replace": args.force}
+    shared = {
+        "precisions": precisions,
+        "force_precision": args.force_precision,
+        "unroll": () if args.unroll is None else parse_steps(args.unroll, "--unroll"),
+        "replace": args.force,
+    }
     if (args.checkpoint / MANIFEST_FILE).is_file():
         for option in ("ema", "autoencoder", "decoder", "guidance"):
             if (given := getattr(args, option)) is not None:
@@ -120,6 +130,7 @@ def export(
     scales: Guidance | None = None,
     precisions: Sequence[str] = (),
     force_precision: bool = False,
+    unroll: Sequence[int] = (),
     replace: bool = False,
 ) -> Bundle:
     """Write the bundle `out` of a checkpoint folder (or the newest one of a run) and open it.
@@ -189,6 +200,7 @@ def export(
         | ({} if latents is None else {encode_file("fp32"): latents.encode}),
         precisions=precisions,
         force_precision=force_precision,
+        unroll=unroll,
         replace=replace,
     )
 

@@ -17,7 +17,7 @@ import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from export.runtime.flags import add_engine_arguments
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from export.runtime.bundle import Bundle
     from export.runtime.engines import Engine
     from export.runtime.manifest import Manifest
 
@@ -68,6 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threads", type=int, help="threads of one network evaluation (default: one for each core)")
     add_engine_arguments(parser)
+    parser.add_argument(
+        "--unrolled", action="store_true", help="run all steps as one graph, where the bundle has it: the same bytes"
+    )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the file to write")
 
 
@@ -81,10 +85,15 @@ def run(args: argparse.Namespace) -> int:
     manifest = bundle.manifest
     format = choose_format(manifest, args.format, args.out)
     request = resolve(manifest, args.label, args.seed, args.steps, args.guidance, args.n)
-    engine = open_engine(bundle, args.threads, args.engine, args.precision)
-    if engine.choice.warning:
-        print(f"longjump generate: warning: {engine.choice.warning}", file=sys.stderr)
-    data = render(engine, request, format, draw(engine, request))
+    if args.unrolled:
+        made, fingerprint = _in_one(bundle, request, args)
+    else:
+        engine = open_engine(bundle, args.threads, args.engine, args.precision)
+        if engine.choice.warning:
+            print(f"longjump generate: warning: {engine.choice.warning}", file=sys.stderr)
+        z, fingerprint = draw(engine, request), engine.fingerprint
+        made = z if manifest.kind == "points" else engine.decode(z)
+    data = render(manifest, fingerprint, request, format, made)
     temporary = args.out.with_name(f".{args.out.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(data)
@@ -97,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     guidance = "" if request.guidance is None else f" guidance={request.guidance:g}"
     print(
         f"{args.out}: seed={request.seeds[0]} label={','.join(names)} steps={request.steps}{guidance} n={args.n} "
-        f"fingerprint={engine.fingerprint}"
+        f"fingerprint={fingerprint}"
     )
     return 0
 
@@ -155,15 +164,25 @@ def choose_format(manifest: Manifest, format: OutputFormat | None, out: Path) ->
     return chosen
 
 
-def render(engine: Engine, request: Request, format: OutputFormat, samples: NDArray[np.float32]) -> bytes:
-    """The samples as the bytes of a file.
+def _in_one(bundle: Bundle, request: Request, args: argparse.Namespace) -> tuple[NDArray[Any], str]:
+    """What is made, and its fingerprint, by the graph of all steps."""
+    from export.runtime.engines.onnxruntime import fingerprint
+    from export.runtime.unrolled import open_unrolled
 
-    Images: one, or a nearly square grid of several (npy: uint8 [H, W, 3], or [n, H, W, 3]). Points: npy
+    if args.engine is not None or args.precision is not None:
+        raise ValueError("--unrolled runs fp32 in ONNX Runtime on the CPU; leave --engine and --precision out")
+    unrolled = open_unrolled(bundle, request.steps, args.threads)
+    return unrolled.generate(request.seeds, request.labels, request.guidance), fingerprint(bundle.manifest.digest)
+
+
+def render(manifest: Manifest, fingerprint: str, request: Request, format: OutputFormat, made: NDArray[Any]) -> bytes:
+    """What was made as the bytes of a file.
+
+    Images u8 [n, H, W, 3]: one, or a nearly square grid of several (npy: uint8 [H, W, 3], or [n, H, W, 3]). Points: npy
     float32 [n, D], or JSON with what was used beside them.
     """
     from export.runtime.images import encode, encode_npy, tile
 
-    manifest = engine.manifest
     if format == "json":
         used = {
             "model": manifest.name,
@@ -171,13 +190,10 @@ def render(engine: Engine, request: Request, format: OutputFormat, samples: NDAr
             "labels": [manifest.label_name(label) for label in request.labels],
             "steps": request.steps,
             "guidance": request.guidance,
-            "fingerprint": engine.fingerprint,
-            "points": samples.tolist(),
+            "fingerprint": fingerprint,
+            "points": made.tolist(),
         }
         return (json.dumps(used) + "\n").encode()
-    if manifest.kind == "points":
-        return encode_npy(samples)
-    images = engine.decode(samples)
     if format == "npy":
-        return encode_npy(images[0] if len(images) == 1 else images)
-    return encode(images[0] if len(images) == 1 else tile(images), format)
+        return encode_npy(made[0] if manifest.kind == "image" and len(made) == 1 else made)
+    return encode(made[0] if len(made) == 1 else tile(made), format)

@@ -200,11 +200,11 @@ def parse_labels(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def parse_steps(text: str) -> tuple[int, ...]:
+def parse_steps(text: str, option: str = "--steps") -> tuple[int, ...]:
     """`1,2,4` -> (1, 2, 4)."""
     numbers = text.split(",")
     if not all(number.strip().isdecimal() and int(number) > 0 for number in numbers):
-        raise ValueError(f"--steps {text!r} is not a list of step counts; write it like 1,2,4")
+        raise ValueError(f"{option} {text!r} is not a list of step counts; write it like 1,2,4")
     return tuple(map(int, numbers))
 
 

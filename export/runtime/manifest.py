@@ -301,6 +301,11 @@ def encode_file(precision: str) -> str:
     return f"encode.{precision}.onnx"
 
 
+def unrolled_file(steps: int) -> str:
+    """The file name of the graph of all steps of a grid and the decoder in one."""
+    return f"generate_{steps}.onnx"
+
+
 def check_name(name: str, what: str = "name") -> str:
     """Return a plain name (letters, digits, '.', '_', '-', not starting with '.'), else raise ValueError.
 
