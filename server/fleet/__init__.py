@@ -16,6 +16,7 @@ What both sides share
     parcel       values with blobs as one string, with a version
     clock        Redis' time, in which deadlines travel
     roster       what agents announce
+    steady       work that must not end, begun again after an error that nobody foresaw
 
 The API process
     lines        who is there, looked at every second; `Lines` as the HTTP side knows them (`server.backend.roads`)
@@ -24,6 +25,7 @@ The API process
     commons      what API processes share beside the work, each part bounded:
     shared_cache answers of any of them, for all
     answers      answers by Idempotency-Key
+    errands      the jobs of POST /jobs
     rates        how often a client may ask, counted once
 
 The worker

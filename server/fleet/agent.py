@@ -8,7 +8,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -23,6 +23,7 @@ from server.fleet.pipe import Pipe
 from server.fleet.pull import Puller
 from server.fleet.roster import ANNOUNCE_SECONDS, LIFE_SECONDS, TTL_SECONDS, Announcement, write_model
 from server.fleet.scripts import Command, script
+from server.fleet.steady import steady
 from server.jobs import Priority
 from server.version import version
 
@@ -78,8 +79,9 @@ class Agent:
         self._joined: list[_Joined] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = asyncio.Event()
-        for work in (self._pipe.run(), self._outbox.run(), self._obey()):
-            self._begin(work)
+        self._begin("speaks to Redis", self._pipe.run)
+        self._begin("sends answers", self._outbox.run)
+        self._begin("obeys cancellations", self._obey)
 
     @property
     def pipe(self) -> Pipe:
@@ -116,11 +118,12 @@ class Agent:
                 await pause.wait()
         if self._draining.is_set():
             return
-        joined = _Joined(hold, [Puller(self._redis, hold, priority, self._name) for priority in CLASSES])
+        first = Puller(self._redis, hold, "interactive", self._name, self._clock)
+        joined = _Joined(hold, [first, Puller(self._redis, hold, "batch", self._name, self._clock, first)])
         self._joined.append(joined)
-        joined.reading = [self._begin(puller.run()) for puller in joined.pullers]
-        self._begin(self._keep_announced(hold))
-        joined.keeping = self._begin(self._keep_alive(joined))
+        joined.reading = [self._begin("takes work", puller.run) for puller in joined.pullers]
+        self._begin("says that it is there", lambda: self._keep_announced(hold))
+        joined.keeping = self._begin("keeps what it has", lambda: self._keep_alive(joined))
         LOG.info(f"{hold.model.name} is in the fleet, fingerprint {hold.model.fingerprint}")
 
     async def drain(self, patience: float) -> int:
@@ -152,8 +155,8 @@ class Agent:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
+    def _begin(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(steady(what, work))
         self._tasks.append(task)
         return task
 

@@ -23,11 +23,17 @@ class FleetClock:
     def __init__(self) -> None:
         self._offsets: deque[float] = deque(maxlen=SAMPLES)
         self._offset = 0.0
+        self._trips: deque[float] = deque(maxlen=SAMPLES)
 
     @property
     def known(self) -> bool:
         """Whether Redis has told its time."""
         return bool(self._offsets)
+
+    @property
+    def round_trip(self) -> float:
+        """Seconds from a question to Redis' answer, as of late."""
+        return median(self._trips) if self._trips else 0.0
 
     def learn(self, seconds: int, microseconds: int, asked: float, told: float) -> None:
         """Redis told its time in a round trip from `asked` to `told`, of the monotonic clock."""
@@ -35,6 +41,7 @@ class FleetClock:
         if self._offsets and abs(offset - self._offset) > JUMP + (told - asked) / 2:
             self._offsets.clear()
         self._offsets.append(offset)
+        self._trips.append(told - asked)
         self._offset = median(self._offsets)
 
     def shared(self, own: float) -> float:

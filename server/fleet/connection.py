@@ -24,7 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, MovedError, ReadOnlyError, RedisError, ResponseError
 
-from server.fleet.scripts import LOAD, Command
+from server.fleet.scripts import LOAD, Command, pack
 
 PATIENCE = 2.0
 """Seconds that a round trip may take which does not wait for anything."""
@@ -156,7 +156,7 @@ class Redis:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection.connect()
-                await connection.send_packed_command(connection.pack_commands(LOAD), check_health=False)
+                await connection.send_packed_command(pack(LOAD), check_health=False)
                 for _ in LOAD:
                     await connection.read_response()
         except BaseException:
@@ -203,7 +203,7 @@ class Channel:
         connection = self._connection
         try:
             async with asyncio.timeout(patience):
-                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                await connection.send_packed_command(pack(commands), check_health=False)
                 return [await _answer(connection) for _ in commands]
         except _BROKEN as error:
             await self.close()

@@ -179,8 +179,11 @@ class InFlight:
                 pause.reset()
                 count = min(READ_ANSWERS, 2 * count)
                 for entry, fields in found[0][1] if found else ():
-                    self._take(fields)
                     taken.append(entry)
+                    try:
+                        self._take(fields)
+                    except Exception:
+                        LOG.exception("an answer from Redis could not be taken in")
                 if lost:
                     lost = False
                     self.search()

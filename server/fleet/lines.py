@@ -25,6 +25,7 @@ from server.fleet.line import FleetLine
 from server.fleet.pipe import Pipe
 from server.fleet.roster import ANNOUNCE_SECONDS, Announcement, read, read_model
 from server.fleet.scripts import script
+from server.fleet.steady import steady
 from server.jobs import Stopped
 from server.schedule.admission import Bounds
 
@@ -143,8 +144,12 @@ class FleetLines:
 
     def start(self) -> None:
         """Begin to look and to listen."""
-        for work in (self._pipe.run(), self.inflight.read(), self._watch()):
-            self._tasks.append(asyncio.get_running_loop().create_task(work))
+        for what, work in (
+            ("speaks to Redis", self._pipe.run),
+            ("reads answers", self.inflight.read),
+            ("looks who is there", self._watch),
+        ):
+            self._tasks.append(asyncio.get_running_loop().create_task(steady(what, work)))
 
     def close(self, reason: str) -> int:
         """Fail every request that is still waiting; return how many there were."""

@@ -63,10 +63,12 @@ class Pipe:
                 again = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
                 for n, answer in zip(again, await self._channel.call(*(commands[n] for n in again))):
                     answers[n] = answer
-        except Away as away:
+        except Exception as error:
             for _, future in calls:
                 if not future.done():
-                    future.set_exception(away)
+                    future.set_exception(error)
+            if not isinstance(error, Away):
+                raise
             return
         self.seconds.observe(time.monotonic() - start)
         for (_, future), answer in zip(calls, answers, strict=True):
