@@ -2,6 +2,7 @@
 -- KEYS  work  other  load
 -- ARGV  class  row_steps  size  most_requests  most_row_steps  most_bytes  most_ahead  life_ms  forced  field value ...
 -- Gives {id, requests, interactive, batch, bytes} as they are then; id is nil for a job that is refused.
+-- life_ms: how long the keys shall live for its sake. Agents that are there give them ten minutes every second.
 -- most_ahead: row-steps that may run before it, by its deadline. forced 1: it was admitted before and got lost.
 
 local class, row_steps, size = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -26,8 +27,10 @@ if requests == 0 then
 end
 redis.call('HINCRBY', KEYS[3], class, row_steps)
 redis.call('HINCRBY', KEYS[3], 'bytes', size)
-for _, key in ipairs(KEYS) do
-    extend(key, life)
+if requests == 0 or life > 900000 then
+    for _, key in ipairs(KEYS) do
+        extend(key, life)
+    end
 end
 if class == 'batch' then
     batch = batch + row_steps

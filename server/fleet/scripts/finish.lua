@@ -7,14 +7,12 @@
 if redis.call('XACK', KEYS[1], GROUP, ARGV[2]) == 0 then
     return 0
 end
-if redis.call('XDEL', KEYS[1], ARGV[2]) == 1 then
-    release(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[3], ARGV[4])
-end
+redis.call('XDEL', KEYS[1], ARGV[2])
+local load = release(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[3], ARGV[4])
 local last = 7 + 2 * ARGV[6]
 if last > 7 then
-    local requests = redis.call('XLEN', KEYS[1]) + redis.call('XLEN', KEYS[2])
-    local load = table.concat({requests, held(requests, KEYS[3])}, ' ')
-    redis.call('XADD', KEYS[4], 'MAXLEN', '~', 100000, '*', 'load', load, unpack(ARGV, 8, last))
+    local told = table.concat(load, ' ')
+    redis.call('XADD', KEYS[4], 'MAXLEN', '~', 100000, '*', 'load', told, unpack(ARGV, 8, last))
     redis.call('PEXPIRE', KEYS[4], ARGV[5])
 end
 if #ARGV > last then

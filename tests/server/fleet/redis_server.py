@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,19 +28,26 @@ def program() -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port that nobody listens on now, with another one 10,000 above it: a node of a cluster takes both."""
+    while True:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            port: int = sock.getsockname()[1]
+            if port + 10_000 < 65_536:
+                return port
 
 
 class RedisServer:
-    """One redis-server process on loopback, which may be killed and started again on the same port."""
+    """One redis-server process, which may be killed and started again on the same port."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
-        """`options` as on its command line, such as "--appendonly", "yes"; by default it keeps nothing on disk."""
+    def __init__(self, folder: Path, *options: str, host: str = "127.0.0.1", inside: Sequence[str] = ()) -> None:
+        """`options` as on its command line, such as "--appendonly", "yes"; by default it keeps nothing on disk.
+
+        `host` is its address, and `inside` stands before the command, to run it elsewhere.
+        """
         self.folder = folder
+        self.host = host
+        self.inside = inside
         self.port = free_port()
         self.options = options
         self.process: subprocess.Popen[bytes] | None = None
@@ -47,13 +55,13 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self.host}:{self.port}/0"
 
     def start(self) -> None:
         """Start it, or start it again."""
-        own = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "")
+        own = ("--port", str(self.port), "--bind", self.host, "--dir", str(self.folder), "--save", "")
         with (self.folder / "redis.log").open("ab") as log:
-            self.process = subprocess.Popen([program(), *own, *self.options], stdout=log, stderr=log)
+            self.process = subprocess.Popen([*self.inside, program(), *own, *self.options], stdout=log, stderr=log)
         deadline = time.monotonic() + 30
         while True:
             with contextlib.suppress(redis.exceptions.RedisError, OSError), self.client() as client:
@@ -65,7 +73,7 @@ class RedisServer:
 
     def client(self, **options: Any) -> redis.Redis:
         """A client of the test's own."""
-        return redis.Redis(port=self.port, **options)
+        return redis.Redis(self.host, self.port, **options)
 
     def signal(self, number: int) -> None:
         """SIGSTOP, SIGCONT, SIGTERM."""
