@@ -12,13 +12,19 @@ local function held(requests, load)
 end
 
 -- An entry is deleted: take it off the load. The last one takes all, so that nothing can stay counted for ever.
+-- Gives {requests, interactive, batch, bytes} as they are then.
 local function release(work, other, load, class, row_steps, size)
-    if redis.call('XLEN', work) + redis.call('XLEN', other) == 0 then
+    local requests = redis.call('XLEN', work) + redis.call('XLEN', other)
+    if requests == 0 then
         redis.call('DEL', load)
-    else
-        redis.call('HINCRBY', load, class, 0 - row_steps) -- not -row_steps: Lua writes -0
-        redis.call('HINCRBY', load, 'bytes', 0 - size)
+        return {0, 0, 0, 0}
     end
+    local own = redis.call('HINCRBY', load, class, 0 - row_steps) -- not -row_steps: Lua writes -0
+    local bytes = redis.call('HINCRBY', load, 'bytes', 0 - size)
+    if class == 'batch' then
+        return {requests, tonumber(redis.call('HGET', load, 'interactive') or 0), own, bytes}
+    end
+    return {requests, own, tonumber(redis.call('HGET', load, 'batch') or 0), bytes}
 end
 
 -- A key lives for so many milliseconds from now, or longer if it does already.
