@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -70,24 +72,20 @@ def test_redis_that_hangs_is_waited_for_until_the_deadline(server: RedisServer) 
     over_redis(server, test)
 
 
-def test_servers_start_before_redis(tmp_path: Path, images: Path) -> None:
-    fleet = Fleet(tmp_path)
-    try:
-        fleet.redis.kill()
-        api = fleet.api(ready=False)
-        agent = fleet.worker(images, ready=False)
-        api.wait_until_listening()
-        refused = api.client.post("/generate?seed=1")
-        assert refused.status_code == 503
-        assert int(refused.headers["retry-after"]) >= 1
-        assert "cannot be reached" in api.client.get("/readyz").json()["detail"]
-        fleet.redis.start()
-        agent.wait_until_ready()
-        eventually(lambda: api.client.get("/readyz").status_code == 200, "all is there")
-        assert api.client.post("/generate?seed=1").status_code == 200
-        assert "".join(api.said).count("cannot be reached") == 1
-    finally:
-        fleet.end()
+def test_servers_start_before_redis(fleet: Fleet, images: Path) -> None:
+    fleet.redis.kill()
+    api = fleet.api(ready=False)
+    agent = fleet.worker(images, ready=False)
+    api.wait_until_listening()
+    refused = api.client.post("/generate?seed=1")
+    assert refused.status_code == 503
+    assert int(refused.headers["retry-after"]) >= 1
+    assert "cannot be reached" in api.client.get("/readyz").json()["detail"]
+    fleet.redis.start()
+    agent.wait_until_ready()
+    eventually(lambda: api.client.get("/readyz").status_code == 200, "all is there")
+    assert api.client.post("/generate?seed=1").status_code == 200
+    assert "".join(api.said).count("cannot be reached") == 1
 
 
 @pytest.mark.parametrize(
@@ -136,17 +134,60 @@ def test_password_is_asked_for_and_never_shown(server: RedisServer, tmp_path: Pa
     asyncio.run(Redis(Where(f"redis://:opensesame@127.0.0.1:{server.port}"), "test", said.append).check())
 
 
-def test_password_lets_in(tmp_path: Path, images: Path) -> None:
-    fleet = Fleet(tmp_path)
+RIGHTS = "+@read +@write +@stream +@scripting +@connection -@dangerous +client|setname +client|setinfo +time +info"
+"""What docs/fleet.md says that a user of Redis needs, on keys that begin with {longjump:."""
+
+
+def test_user_with_few_rights_is_enough(fleet: Fleet, images: Path, tmp_path: Path) -> None:
+    with fleet.redis.client() as client:
+        client.execute_command("ACL SETUSER longjump on >opensesame ~{longjump:*", *RIGHTS.split())
+        client.execute_command("ACL SETUSER default off")
+    secret = tmp_path / "secret"
+    secret.write_text("opensesame\n")
+    fleet.url = fleet.url.replace("://", "://longjump@")
+    agent = fleet.worker(images, LONGJUMP_REDIS_PASSWORD="opensesame")
+    api = fleet.api("--redis-password-file", str(secret), "--rate", "100/second")
+    assert api.client.post("/generate?seed=1").status_code == 200
+    assert api.client.post("/generate?seed=2&steps=4&stream=every").status_code == 200
+    said = "".join(agent.said + api.said)
+    for word in ("sesame", "NOPERM", "permission"):
+        assert word not in said
+
+
+def test_encrypted_redis_is_checked_and_let_in(tmp_path: Path) -> None:
+    """A TLS end of the test's own stands before Redis; without its certificate nobody believes it."""
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2")
+    command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject)
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    server = RedisServer(tmp_path)
+
+    async def whole() -> None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate, key)
+
+        async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there, back = await asyncio.open_connection("127.0.0.1", server.port)
+            await asyncio.gather(copy(reader, back), copy(there, writer))
+
+        async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(OSError, ssl.SSLError):
+                while data := await reader.read(2**16):
+                    writer.write(data)
+            writer.close()
+
+        front = await asyncio.start_server(pass_on, "127.0.0.1", 0, ssl=context)
+        url = f"rediss://localhost:{front.sockets[0].getsockname()[1]}"
+        said: list[str] = []
+        with pytest.raises(ValueError, match="certificate verify failed"):
+            await Redis(Where(url), "test", said.append).check()
+        channel = Redis(Where(url, ca=certificate), "test", said.append).channel()
+        assert await channel.call(("PING",)) == [b"PONG"]
+        await channel.close()
+        assert said == []
+        front.close()
+
     try:
-        with fleet.redis.client() as client:
-            client.config_set("requirepass", "opensesame")
-        secret = tmp_path / "secret"
-        secret.write_text("opensesame\n")
-        agent = fleet.worker(images, LONGJUMP_REDIS_PASSWORD="opensesame")
-        api = fleet.api("--redis-password-file", str(secret))
-        assert api.client.post("/generate?seed=1").status_code == 200
-        assert "sesame" not in "".join(agent.said + api.said)
+        asyncio.run(whole())
     finally:
-        fleet.redis.kill()
-        fleet.end()
+        server.kill()
