@@ -87,14 +87,20 @@ def test_work_is_counted_in_the_streams_that_workers_read() -> None:
 def test_external_redis_is_asked_over_tls() -> None:
     pool = {"bundles": {"serve": ["/bundles/a"]}, "autoscaling": {"keda": {"fingerprints": ["0123456789abcdef"]}}}
     wanted = {**values("gpu"), "pools": {"default": pool}}
-    lags = [
+    documents = render(wanted)
+    streams = [
         trigger["metadata"]
-        for one in of_kind(render(wanted), "ScaledObject")
+        for one in of_kind(documents, "ScaledObject")
         for trigger in one["spec"]["triggers"]
         if trigger["type"] == "redis-streams"
     ]
-    assert [(one["address"], one["enableTLS"]) for one in lags] == 2 * [("redis.example.com:6380", "true")]
-    assert {one["stream"] for one in lags} == {
+    assert [(one["address"], one["enableTLS"]) for one in streams] == 2 * [("redis.example.com:6380", "true")]
+    (let_in,) = of_kind(documents, "TriggerAuthentication")
+    assert let_in["spec"]["secretTargetRef"] == [
+        {"parameter": "password", "name": "redis-password", "key": "password"},
+        {"parameter": "ca", "name": "redis-ca", "key": "ca.crt"},
+    ]
+    assert {one["stream"] for one in streams} == {
         Keys("pictures").work("0123456789abcdef", one) for one in ("interactive", "batch")
     }
 

@@ -44,13 +44,23 @@ $(LONGJUMP_REDIS_URL)
 {{- end }}
 {{- end }}
 
-{{/* Whether an autoscaler asks Redis itself, with its password. */}}
+{{/* Whether an autoscaler asks Redis itself. */}}
 {{- define "longjump.redis.scaled" -}}
 {{- $found := "" -}}
 {{- range (include "longjump.components" . | fromJson).all -}}
 {{- if and (eq .component "worker") (eq .settings.autoscaling.kind "keda") .settings.autoscaling.keda.fingerprints -}}
-{{- $found = include "longjump.redis.password" $ -}}
+{{- $found = "yes" -}}
 {{- end -}}
 {{- end -}}
 {{- $found -}}
+{{- end }}
+
+{{/* What KEDA has to know to be let in: parameters of a TriggerAuthentication. */}}
+{{- define "longjump.redis.credentials" -}}
+{{- if include "longjump.redis.password" . }}
+- {parameter: password, name: {{ include "longjump.redis.secret" . }}, key: {{ .Values.redis.secret.passwordKey }}}
+{{- end }}
+{{- if .Values.redis.caSecret }}
+- {parameter: ca, name: {{ .Values.redis.caSecret }}, key: ca.crt}
+{{- end }}
 {{- end }}
