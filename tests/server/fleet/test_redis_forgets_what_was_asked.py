@@ -62,6 +62,21 @@ def test_restarted_redis_without_memory_is_given_the_jobs_again(server: RedisSer
     over_redis(server, test)
 
 
+def test_restarted_redis_with_an_older_memory_is_given_what_came_since(server: RedisServer) -> None:
+    async def test(road: RedisRoad) -> None:
+        with server.client() as client:
+            client.save()
+        answers = [await road.submit(job(seed, n=3)) for seed in range(6)]
+        await until(lambda: len(road.worker.jobs) == 2)
+        server.kill()
+        server.start()
+        with server.client() as client:
+            assert client.get(road.keys.epoch) == road.lines._epoch  # it calls itself what it was called
+        assert await answer_all(road, answers) == [b"picture %d" % seed for seed in range(6)]
+
+    over_redis(server, test)
+
+
 def test_restarted_redis_with_its_memory_runs_each_job_once(tmp_path: Path) -> None:
     server = RedisServer(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
     try:
