@@ -37,7 +37,7 @@ def add_engines(
     for precision in order.precisions:
         if precision in bundle.manifest.precisions:
             entry, plan = make_engine(bundle, precision, order, cache, say)
-            entries.append(_executed(bundle, entry, plan, order, device) if order.fits else entry)
+            entries.append(_executed(bundle, entry, plan, order, device) if order.runs else entry)
             contents[entry.file] = plan
     if not entries:
         raise ValueError(f"{bundle.path} has no graph in {' or '.join(order.precisions)} to compile")

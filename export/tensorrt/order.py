@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from export.runtime.engines.libraries import CURRENT, LIBRARIES, Library, load_library, targets_ahead
-from export.runtime.engines.machine import Gpu, find_gpu
+from export.runtime.engines.machine import Gpu, find_gpu, has_cupy
 from export.runtime.engines.tensorrt import Range
 from export.tensorrt.arguments import MAX_BATCH
 from export.tensorrt.compile import batch_ranges
@@ -32,6 +32,8 @@ class Order:
     ranges: tuple[Range, ...]
     precisions: tuple[str, ...] = COMPILED
     """Those wanted, as far as the bundle has graphs in them."""
+    cupy: bool = True
+    """Whether CuPy is here, without which no engine runs."""
 
     @property
     def target(self) -> str:
@@ -45,6 +47,11 @@ class Order:
     def fits(self) -> bool:
         """Whether the engines run on this machine's GPU."""
         return self.gpu is not None and self.gpu.target in self.target.split(",")
+
+    @property
+    def runs(self) -> bool:
+        """Whether they can be run here at once."""
+        return self.fits and self.cupy
 
 
 def read_order(args: argparse.Namespace) -> Order | None:
@@ -67,7 +74,7 @@ def read_order(args: argparse.Namespace) -> Order | None:
     precisions = tuple(precision for precision in COMPILED if precision in named)
     if not precisions:
         raise ValueError(f"--precision {args.precision}: engines are compiled in {' and '.join(COMPILED)}; name one")
-    return Order(library, module, targets, gpu, ranges, precisions)
+    return Order(library, module, targets, gpu, ranges, precisions, has_cupy())
 
 
 def parse_targets(text: str) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from export.tensorrt.cache import EngineCache
 from export.tensorrt.compile import READ_WITHOUT_GPU, batch_ranges
 from export.tensorrt.order import Order
 
-from .fake_tensorrt import FakeDevice
+from .fake_device import FakeDevice
 from .gpu import GPU, install
 
 RTX = LIBRARIES["tensorrt-rtx"]
@@ -54,10 +54,19 @@ def test_on_its_gpu_it_is_executed_and_compared(
 ) -> None:
     device = install(monkeypatch, "tensorrt-rtx", drift=0.004)
     bundle, said = added(make_bundle(), GPU, device)
-    assert device.order.count("run") == 1
+    assert device.order == [*4 * ["run"], "upload", "graph", "download"]  # each bucket's graph is recorded first
     assert said[-1].endswith("executed on Fake 4090 (sm89, CUDA 13.0); 0.004 from fp32 on the CPU")
     assert longjump.main(["inspect", str(bundle.path)]) == 0
     assert "batch 1 to 4: executed on Fake 4090 (sm89, CUDA 13.0)" in capsys.readouterr().out
+
+
+def test_without_cupy_it_is_read_back(make_bundle: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled and loaded by the library, on its GPU; but nothing is there to run it with."""
+    device = install(monkeypatch, "tensorrt-rtx")
+    order = Order(RTX, load_library(RTX), ("sm89",), GPU, batch_ranges(4), cupy=False)
+    bundle = add_engines(make_bundle(), order, lambda line: None, EngineCache(None), device)
+    assert bundle.manifest.engines[-1].standing == "read back, never executed"
+    assert device.order == []
 
 
 def test_one_that_computes_something_else_is_not_written(
@@ -84,14 +93,26 @@ def test_float32_is_not_computed_in_tf32(
 def test_copies_and_network_run_in_order_on_one_stream(
     make_bundle: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Six rows, of which the engine takes four at once: two turns, each waiting for its own."""
+    """Six rows, of which the engine takes four at once: two turns, the second queued before the first is done."""
     device = install(monkeypatch, "tensorrt-rtx")
     bundle, _ = added(make_bundle(), GPU, device)
     engine = open_engine(bundle, 1)
     assert isinstance(engine, TensorRtEngine)
     device.order.clear()
     assert len(engine.jump(*zeros(bundle.manifest, 6))) == 6
-    assert device.order == 2 * [*4 * ["upload"], "run", "download"]
+    assert device.order == 2 * ["upload", "graph", "download"]
+
+
+def test_what_cannot_be_captured_runs_without_a_graph(
+    make_bundle: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = install(monkeypatch, "tensorrt-rtx")
+    bundle, _ = added(make_bundle(), GPU, device)
+    load_library(RTX).capturable = False
+    engine = open_engine(bundle, 1)
+    device.order.clear()
+    engine.jump(*zeros(bundle.manifest, 2))
+    assert device.order == ["upload", "run", "download"]
 
 
 def test_kernels_do_not_change_while_it_serves(
@@ -104,7 +125,7 @@ def test_kernels_do_not_change_while_it_serves(
     module.contexts.clear()
     open_engine(bundle, 1)
     strategies = [settings.dynamic_shapes_kernel_specialization_strategy for settings in module.contexts]
-    assert strategies == 2 * [module.DynamicShapesKernelSpecializationStrategy.NONE]
+    assert strategies == 4 * [module.DynamicShapesKernelSpecializationStrategy.NONE]
 
 
 def test_each_batch_runs_in_the_profile_made_for_it() -> None:

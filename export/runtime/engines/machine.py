@@ -60,7 +60,12 @@ def look(backends: Iterable[str]) -> Machine:
     if isinstance(gpu, str):
         return Machine(providers, no_gpu=gpu)
     stamps = {backend: stamp for backend in native if (stamp := library_stamp(LIBRARIES[backend])) is not None}
-    return Machine(providers, gpu, "", stamps, importlib.util.find_spec(CUPY) is not None)
+    return Machine(providers, gpu, "", stamps, has_cupy())
+
+
+def has_cupy() -> bool:
+    """Whether CuPy is installed."""
+    return importlib.util.find_spec(CUPY) is not None
 
 
 def find_gpu() -> Gpu | str:
