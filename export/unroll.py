@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from export.check import graph_jump
 from export.precision.plain import plain
@@ -52,6 +52,7 @@ def unroll(jump: bytes, decode: bytes | None, grid: Grid, z_shape: Sequence[int]
     shared = frozenset(tensor.name for tensor in weights)
     batch = helper.make_node("Shape", ["z"], ["batch"], start=0, end=1)
     nodes: list[NodeProto] = [batch]
+    values: list[ValueInfoProto] = []
     z, drawn = "z", 0
     for number, step in enumerate(grid, start=1):
         constants = {"t": step.t, "s": step.s, "a": step.a, "b": step.b}
@@ -63,7 +64,7 @@ def unroll(jump: bytes, decode: bytes | None, grid: Grid, z_shape: Sequence[int]
         times = {name: f"{names[name]}:rows" for name in ("t", "s")}
         nodes += [helper.make_node("Expand", [names[name], "batch"], [rows]) for name, rows in times.items()]
         renamed = {"z": z, "z_s": names["jumped"], "label": "label", "guidance": "guidance", **times}
-        nodes += _copies(model.graph, renamed, f"step{number}:", shared)
+        nodes += _copies(model.graph, renamed, f"step{number}:", shared, values)
         z = names["jumped"]
         if step.a != 1.0 or step.b:
             nodes.append(helper.make_node("Mul", [z, names["a"]], [z := f"{names['next']}:scaled"]))
@@ -83,11 +84,11 @@ def unroll(jump: bytes, decode: bytes | None, grid: Grid, z_shape: Sequence[int]
         decoder = plain(decode, decode_file("fp32"))
         _check_opsets(model, decoder)
         output = decoder.graph.output[0]
-        nodes += _copies(decoder.graph, {"z": z, output.name: output.name}, "decode:", frozenset())
+        nodes += _copies(decoder.graph, {"z": z, output.name: output.name}, "decode:", frozenset(), values)
         weights += [_named(tensor, f"decode:{tensor.name}") for tensor in decoder.graph.initializer]
     else:
         nodes.append(helper.make_node("Identity", [z], [output.name]))
-    graph = helper.make_graph(nodes, "generate", kept, [output], weights)
+    graph = helper.make_graph(nodes, "generate", kept, [output], weights, value_info=values)
     unrolled = helper.make_model(
         graph, opset_imports=model.opset_import, ir_version=model.ir_version, producer_name="longjump"
     )
@@ -95,8 +96,13 @@ def unroll(jump: bytes, decode: bytes | None, grid: Grid, z_shape: Sequence[int]
     return bytes(unrolled.SerializeToString(deterministic=True))
 
 
-def _copies(graph: GraphProto, renamed: Mapping[str, str], prefix: str, shared: frozenset[str]) -> list[NodeProto]:
-    """The nodes of a graph with its ends renamed and all else prefixed but what is shared: a jump's weights."""
+def _copies(
+    graph: GraphProto, renamed: Mapping[str, str], prefix: str, shared: frozenset[str], values: list[ValueInfoProto]
+) -> list[NodeProto]:
+    """The nodes of a graph with its ends renamed and all else prefixed but what is shared: a jump's weights.
+
+    What the graph says of shapes is added to `values`.
+    """
 
     def name_of(name: str) -> str:
         return name if not name or name in shared else renamed.get(name, f"{prefix}{name}")
@@ -109,6 +115,11 @@ def _copies(graph: GraphProto, renamed: Mapping[str, str], prefix: str, shared: 
         copy.input[:] = [name_of(name) for name in node.input]
         copy.output[:] = [name_of(name) for name in node.output]
         copies.append(copy)
+    for value in graph.value_info:
+        known = ValueInfoProto()
+        known.CopyFrom(value)
+        known.name = name_of(value.name)
+        values.append(known)
     return copies
 
 

@@ -78,6 +78,9 @@ class _Halving:
         used = {name for node in self.nodes for name in node.input}
         weights = [tensor for tensor in self.weights.values() if tensor.name in used]
         replace(self.graph, self.nodes, weights)
+        for value in self.graph.value_info:
+            if self.native.get(value.name, False):
+                value.type.tensor_type.elem_type = TensorProto.FLOAT16
 
     def _fp16(self, node: NodeProto, kept: bool) -> bool:
         """Whether a node is to work on fp16."""

@@ -51,12 +51,13 @@ def _store(model: ModelProto) -> None:
 
 
 def replace(graph: GraphProto, nodes: Sequence[NodeProto], weights: Sequence[TensorProto]) -> None:
-    """Other nodes and weights for a graph; the shapes that were stored for the old ones go."""
-    nodes, weights = [*nodes], [*weights]
-    for field in ("node", "initializer", "value_info"):
+    """Other nodes and weights for a graph. Shapes that are stored of what is still made stay: ONNX Runtime joins some
+    operators only where it knows them, and another choice rounds otherwise."""
+    made = {name for node in nodes for name in node.output}
+    values = [value for value in graph.value_info if value.name in made]
+    for field, kept in (("node", [*nodes]), ("initializer", [*weights]), ("value_info", values)):
         graph.ClearField(field)
-    graph.node.extend(nodes)
-    graph.initializer.extend(weights)
+        getattr(graph, field).extend(kept)
 
 
 def _computed(node: NodeProto, inputs: list[TensorProto], model: ModelProto) -> TensorProto:
