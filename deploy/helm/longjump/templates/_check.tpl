@@ -14,7 +14,7 @@
 {{- end -}}
 {{- range (include "longjump.components" . | fromJson).all -}}
 {{- $bundles := mergeOverwrite (deepCopy $.Values.bundles) (deepCopy (.settings.bundles | default dict)) -}}
-{{- if and (ne .component "api") .settings.engines.build (or (not $bundles.serve) (lt (int .settings.gpu.count) 1)) -}}
+{{- if and (ne .component "api") (dig "engines" "build" false .settings) (or (not $bundles.serve) (lt (int (dig "gpu" "count" 0 .settings)) 1)) -}}
 {{- fail (printf "%s: engines.build compiles bundles for a GPU; set bundles.serve and gpu.count, or leave it out" .name) -}}
 {{- end -}}
 {{- $scaling := .settings.autoscaling -}}
@@ -24,7 +24,7 @@
 {{- if and (eq $scaling.kind "hpa") (not $scaling.hpa.cpu) (not $scaling.hpa.predictedWaitSeconds) -}}
 {{- fail (printf "%s: autoscaling.hpa looks at nothing; set cpu or predictedWaitSeconds" .name) -}}
 {{- end -}}
-{{- if and $.Values.redis.secret.urlKey (eq .component "worker") (eq $scaling.kind "keda") $scaling.keda.fingerprints -}}
+{{- if and $.Values.redis.secret.urlKey (eq .component "worker") (eq $scaling.kind "keda") (dig "autoscaling" "keda" "fingerprints" list .settings) -}}
 {{- fail (printf "%s: KEDA cannot ask a Redis whose URL only a secret knows; set redis.url, or leave out autoscaling.keda.fingerprints" .name) -}}
 {{- end -}}
 {{- end -}}

@@ -6,7 +6,7 @@
 {{- $front := ne .component "worker" -}}
 {{- $engines := ne .component "api" -}}
 {{- $bundles := $engines | ternary (mergeOverwrite (deepCopy $root.Values.bundles) (deepCopy ($one.bundles | default dict))) dict -}}
-{{- $compiled := and $engines $one.engines.build -}}
+{{- $compiled := and $engines (dig "engines" "build" false $one) -}}
 {{- $serve := $bundles.serve | default list -}}
 {{- if $compiled -}}
 {{- $serve = list -}}
@@ -27,7 +27,7 @@
 {{- $args = concat $args (list "--api-keys" (printf "/etc/longjump/keys/%s" $root.Values.apiKeys.key)) -}}
 {{- end -}}
 {{- $args = concat $args $one.args -}}
-{{- $gpu := and $engines (gt (int $one.gpu.count) 0) -}}
+{{- $gpu := and $engines (gt (int (dig "gpu" "count" 0 $one)) 0) -}}
 metadata:
   labels:
     {{- include "longjump.labels" . | nindent 4 }}

@@ -48,7 +48,7 @@ $(LONGJUMP_REDIS_URL)
 {{- define "longjump.redis.scaled" -}}
 {{- $found := "" -}}
 {{- range (include "longjump.components" . | fromJson).all -}}
-{{- if and (eq .component "worker") (eq .settings.autoscaling.kind "keda") .settings.autoscaling.keda.fingerprints -}}
+{{- if and (eq .component "worker") (eq .settings.autoscaling.kind "keda") (dig "autoscaling" "keda" "fingerprints" list .settings) -}}
 {{- $found = "yes" -}}
 {{- end -}}
 {{- end -}}
