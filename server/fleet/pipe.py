@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
@@ -12,6 +13,9 @@ from server.fleet.connection import Away, Redis
 from server.fleet.scripts import LOAD, Command
 from server.observe.fleet import ROUND_TRIP_SECONDS
 from server.observe.series import Spread
+
+KNOCK_SECONDS = 0.5
+"""Between two attempts to reach a Redis that is away, while somebody calls."""
 
 _Call = tuple[Command, "asyncio.Future[Any]"]
 
@@ -26,6 +30,7 @@ class Pipe:
         self.seconds = Spread(ROUND_TRIP_SECONDS)
         """Of its round trips."""
         self._wake = asyncio.Event()
+        self._knocked = 0.0
 
     def call(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
         """A future of the answer; Away, or redis-py's ResponseError for what Redis refused.
@@ -35,6 +40,8 @@ class Pipe:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self._redis.away and not self._channel.connected:
             future.set_exception(Away(f"Redis at {self._redis.shown} cannot be reached"))
+            if time.monotonic() - self._knocked > KNOCK_SECONDS:
+                self._wake.set()
         else:
             self._calls.append((command, future))
             self._wake.set()
@@ -47,11 +54,20 @@ class Pipe:
                 await self._wake.wait()
                 self._wake.clear()
                 calls, self._calls = self._calls, []
-                await self._send(calls)
+                if calls:
+                    await self._send(calls)
+                else:
+                    await self._knock()
         finally:
             for _, future in self._calls:
                 future.cancel()
             await self._channel.close()
+
+    async def _knock(self) -> None:
+        """See whether Redis is there again; other connections may have survived, and then nobody else looks."""
+        with contextlib.suppress(Away):
+            await self._channel.call()
+        self._knocked = time.monotonic()
 
     async def _send(self, calls: list[_Call]) -> None:
         commands = [command for command, _ in calls]
