@@ -60,7 +60,7 @@ test-slow: $(VENV)/.dev ## the slow tests: whole training runs, minutes each
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 .PHONY: drill
-drill: $(VENV)/.dev ## the drills of a fleet (processes and Redis killed, bad links, full memory ...), which `make test` runs too (REPEAT=10)
+drill: $(VENV)/.dev ## harm a fleet in every way that `make test` does, as often as asked, and count its answers (REPEAT=10)
 	@$(BIN)/python -m tests.server.fleet.drills.run $(REPEAT)
 
 .PHONY: test-bundles

@@ -33,17 +33,28 @@ class Agent(Server):
 class Fleet:
     """Everything of one test."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
-        """`options` are redis-server's."""
+    def __init__(self, folder: Path, redis: RedisServer | None = None) -> None:
+        """`redis`: not a new one of its own."""
         self.folder = folder
-        self.redis = RedisServer(folder, *options)
+        self.redis = redis or RedisServer(folder)
         self.started: list[Server] = []
         self.url = self.redis.url
         """What processes that are started from now on are told; a proxy may stand before Redis."""
+        self.inside: tuple[str, ...] = ()
+        """What stands before their commands, to run them elsewhere."""
 
     def api(self, *options: str, ready: bool = True, **environment: str) -> Server:
         """Start an API process; ready once a worker is there."""
-        command = [sys.executable, str(ROOT / "longjump.py"), "serve", "--port", "0", "--deadline", "60000"]
+        command = [
+            *self.inside,
+            sys.executable,
+            str(ROOT / "longjump.py"),
+            "serve",
+            "--port",
+            "0",
+            "--deadline",
+            "60000",
+        ]
         server = Server([*command, "--redis", self.url, *options], environment, self.folder / "no-gate")
         self.started.append(server)
         if ready:
@@ -58,7 +69,7 @@ class Fleet:
         environment.setdefault("LONGJUMP_COST_CACHE", str(self.folder / "costs"))
         if held:
             environment["TEST_GATE"] = str(gate)
-        command = [sys.executable, str(WORK), "--redis", self.url, "--lease-seconds", "1", *options]
+        command = [*self.inside, sys.executable, str(WORK), "--redis", self.url, "--lease-seconds", "1", *options]
         agent = Agent([*command, *map(str, bundles)], environment, gate)
         self.started.append(agent)
         if ready:

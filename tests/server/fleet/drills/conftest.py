@@ -5,6 +5,7 @@ It stands for all drills of a session. Each finds it whole, does its harm, and m
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,12 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-import redis
+import redis as redis_py
 
 from ...conftest import Server, eventually, images  # noqa: F401
 from ..conftest import Agent, Fleet
+from ..redis_server import RedisServer
 from .clients import Clients, Counts, Heard, Sent
 from .link import Link
+from .network import Cable, Network
 
 LOG = "LONGJUMP_DRILL_LOG"
 """Environment variable: a file to which each drill adds its counts, for run.py."""
@@ -33,11 +36,11 @@ KEPT = ("--appendonly", "yes", "--appendfsync", "always")
 class Standing(Fleet):
     """The fleet, and what drills do to it."""
 
-    def __init__(self, folder: Path, bundle: Path) -> None:
-        super().__init__(folder, *KEPT)
+    def __init__(self, bundle: Path, redis: RedisServer, links: Sequence[Link | Cable]) -> None:
+        """`links` are those of the API processes, then those of the workers."""
+        super().__init__(redis.folder, redis)
         self.bundle = bundle
-        self.links = [Link(self.redis.port) for _ in range(4)]
-        """Of the API processes, then of the workers."""
+        self.links = links
         self.apis: list[Server] = []
         self.workers: list[Agent] = []
         self.clients = Clients(bundle)
@@ -65,17 +68,33 @@ class Standing(Fleet):
             worker.open_gate()
         for one in new:
             one.wait_until_ready()
-        eventually(self.whole, "the fleet is whole")
+        try:
+            eventually(self.whole, "the fleet is whole")
+        except AssertionError:
+            self.show()
+            raise
+
+    def show(self) -> None:
+        """Print what everybody said last, and what API processes know."""
+        for server in (*self.apis, *self.workers):
+            print(f"--- {server.process.args}", "".join(server.said[-20:]), sep="\n")
+        for api in self.apis:
+            print(api.client.get("/readyz").text, api.client.get("/v1/capacity").text, sep="\n")
 
     def new_api(self, number: int, **environment: str) -> Server:
         """Start an API process on its link."""
-        self.url = self.links[number].url
-        return self.api(ready=False, **environment)
+        link = self._at(number)
+        return self.api("--host", link.host, ready=False, **environment)
 
     def new_worker(self, number: int, **environment: str) -> Agent:
         """Start a worker on its link."""
-        self.url = self.links[2 + number].url
+        self._at(2 + number)
         return self.worker(self.bundle, ready=False, held=True, **environment)
+
+    def _at(self, number: int) -> Link | Cable:
+        link = self.links[number]
+        self.url, self.inside = link.url or self.redis.url, link.inside
+        return link
 
     def whole(self) -> bool:
         """Whether both API processes know both workers and no others."""
@@ -127,7 +146,7 @@ class Standing(Fleet):
             for stream in client.keys("*:work:*"):
                 try:
                     told = client.xpending(stream, "workers")
-                except redis.exceptions.ResponseError:
+                except redis_py.exceptions.ResponseError:
                     continue  # no group yet
                 for one in told["consumers"] or ():
                     found[one["name"]] = found.get(one["name"], 0) + one["pending"]
@@ -152,16 +171,41 @@ class Standing(Fleet):
         """End everything."""
         self.clients.__exit__()
         super().end()
-        for link in self.links:
-            link.close()
+
+
+APART = "test_machines_apart_lose_work"
+"""The file whose drills have every process on a machine of its own, as a network sees it."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Where a drill's fleet is."""
+    if "fleet" in metafunc.fixturenames:
+        where = "apart" if metafunc.module.__name__.endswith(APART) else "loopback"
+        metafunc.parametrize("standing", [where], indirect=True, scope="session", ids=[pytest.HIDDEN_PARAM])
 
 
 @pytest.fixture(scope="session")
-def standing(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Iterator[Standing]:  # noqa: F811
+def standing(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    images: Path,  # noqa: F811
+) -> Iterator[Standing]:
     """The fleet of the session."""
-    made = Standing(tmp_path_factory.mktemp("standing"), images)
-    yield made
-    made.end()
+    folder = tmp_path_factory.mktemp("standing")
+    with contextlib.ExitStack() as stack:
+        links: list[Link | Cable] = []
+        if request.param == "apart":
+            network = stack.enter_context(Network())
+            there = network.machine("redis")
+            redis = RedisServer(folder, *KEPT, "--protected-mode", "no", host=there.host, inside=there.inside)
+            links += [network.machine("api1", front=True), network.machine("api2", front=True)]
+            links += [network.machine("worker1"), network.machine("worker2")]
+        else:
+            redis = RedisServer(folder, *KEPT)
+            links += [stack.enter_context(contextlib.closing(Link(redis.port))) for _ in range(4)]
+        made = Standing(images, redis, links)
+        stack.callback(made.end)
+        yield made
 
 
 @pytest.fixture
@@ -181,10 +225,13 @@ Tell = Callable[[str, Sequence[Heard]], Counts]
 
 
 @pytest.fixture
-def tell() -> Tell:
+def tell(request: pytest.FixtureRequest) -> Tell:
     """A function that counts what was heard, prints it under the drill's name, and fails for what was lost or wrong."""
 
+    where = " (machines apart)" if request.module.__name__.endswith(APART) else ""
+
     def count(drill: str, heard: Sequence[Heard]) -> Counts:
+        drill += where
         counts = Counts.of(heard)
         print(f"{drill}: {counts}")
         others = [one for one in heard if one.fate != "answered"]

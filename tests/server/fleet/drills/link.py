@@ -25,6 +25,11 @@ STALL = 0.3
 class Link:
     """Listens on loopback and passes on to a port of loopback, in order and unchanged, until told otherwise."""
 
+    host = "127.0.0.1"
+    """Of who uses it."""
+    inside: tuple[str, ...] = ()
+    """What runs a command there."""
+
     def __init__(self, port: int) -> None:
         self._to = port
         self._delay = 0.0
