@@ -1,8 +1,8 @@
-"""A stand-in for the Python modules `tensorrt` and `tensorrt_rtx`, and for a GPU's memory and stream.
+"""A stand-in for the Python modules `tensorrt` and `tensorrt_rtx`.
 
 It has the names that ours uses of the documented API, with the results that the real ones give (what TensorRT-RTX 1.7.1
 does was watched; test_fake_library_differs_from_the_real_one.py holds the fake's names to it), and computes with ONNX
-Runtime on the CPU. Its engines hold the ONNX graph. Nothing happens before the stream is waited for, as on a GPU.
+Runtime on the CPU. Its engines hold the ONNX graph.
 """
 
 from __future__ import annotations
@@ -10,64 +10,16 @@ from __future__ import annotations
 import enum
 import json
 import types
-from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
+from .fake_device import FakeDevice
+
 MAGIC = b"vtrt"
 NO_GPU = "cudaError 35: CUDA driver version is insufficient for CUDA runtime version"
-
-
-class FakeDevice:
-    """A GPU of the test: memory by address, one stream whose work waits for `synchronise`."""
-
-    stream = 77
-
-    def __init__(self) -> None:
-        self.memory: dict[int, bytearray] = {}
-        self.order: list[str] = []
-        """What ran, in order."""
-        self._queue: list[tuple[str, Callable[[], None]]] = []
-
-    def allocate(self, size: int) -> FakeBuffer:
-        pointer = 4096 * (len(self.memory) + 1)
-        self.memory[pointer] = bytearray(size)
-        return FakeBuffer(self, pointer)
-
-    def queue(self, what: str, work: Callable[[], None]) -> None:
-        self._queue.append((what, work))
-
-    def synchronise(self) -> None:
-        for what, work in self._queue:
-            self.order.append(what)
-            work()
-        self._queue.clear()
-
-
-class FakeBuffer:
-    def __init__(self, device: FakeDevice, pointer: int) -> None:
-        self._device = device
-        self.pointer = pointer
-
-    def upload(self, values: np.ndarray) -> None:
-        assert values.flags.c_contiguous
-        self._device.queue("upload", lambda: self._write(values))
-
-    def _write(self, values: np.ndarray) -> None:
-        held = self._device.memory[self.pointer]
-        assert values.nbytes <= len(held), "the copy is larger than the buffer"
-        held[: values.nbytes] = values.tobytes()
-
-    def download(self, values: np.ndarray) -> None:
-        assert values.flags.c_contiguous
-        self._device.queue("download", lambda: self._read(values))
-
-    def _read(self, values: np.ndarray) -> None:
-        held = self._device.memory[self.pointer]
-        values[...] = np.frombuffer(held[: values.nbytes], values.dtype).reshape(values.shape)
 
 
 def make_library(name: str, version: str, device: FakeDevice | None, drift: float = 0.0) -> types.ModuleType:
@@ -261,11 +213,11 @@ def make_library(name: str, version: str, device: FakeDevice | None, drift: floa
             feed = {}
             for name, shape in shapes.items():
                 kind = np.dtype(self.engine.get_tensor_dtype(name).value)
-                held = device.memory[self._addresses[name]]
-                feed[name] = np.frombuffer(held[: kind.itemsize * int(np.prod(shape))], kind).reshape(shape)
+                held = device.view(self._addresses[name], kind.itemsize * int(np.prod(shape)))
+                feed[name] = held.view(kind).reshape(shape)
             (z_s,) = self.engine.session.run(["z_s"], feed)
-            moved = (z_s + np.float32(drift)).tobytes()
-            device.memory[self._addresses["z_s"]][: len(moved)] = moved
+            moved = (z_s + np.float32(drift)).ravel().view(np.uint8)
+            device.view(self._addresses["z_s"], len(moved))[...] = moved
 
     class Runtime:
         def __init__(self, logger: ILogger) -> None:
@@ -309,6 +261,8 @@ def make_library(name: str, version: str, device: FakeDevice | None, drift: floa
             dynamic_shapes_kernel_specialization_strategy = module.DynamicShapesKernelSpecializationStrategy.LAZY
 
         module.IRuntimeConfig = IRuntimeConfig
+        module.capturable = True
+        IExecutionContext.is_stream_capturable = lambda self, stream: module.capturable  # type: ignore[attr-defined]
         ICudaEngine.create_runtime_config = lambda self: IRuntimeConfig()  # type: ignore[attr-defined]
 
         def set_count(self: IBuilderConfig, count: int) -> None:

@@ -12,19 +12,23 @@ import pytest
 
 from export.check import trial_rows
 from export.runtime.bundle import Bundle
-from export.runtime.engines import Engine, open_engine
+from export.runtime.engines import Drawing, Engine, open_engine
 from export.runtime.engines.choice import PROVIDERS
 from export.runtime.engines.libraries import LIBRARIES
 from export.runtime.engines.machine import Gpu, find_gpu
 from export.runtime.engines.trial import zeros
 from export.runtime.flags import CPU, CUDA
+from export.runtime.gpu.noise import NO_SEED
 from export.runtime.manifest import Manifest
+from export.runtime.noise import INITIAL_STEP
+from export.runtime.sampler import noise_rows
 from export.tensorrt.add import add_engines
 from export.tensorrt.cache import EngineCache
 from export.tensorrt.compile import batch_ranges
 from export.tensorrt.order import Order
 
-from .gpu import GPU, install
+from .fake_device import FakeDevice
+from .gpu import GPU, install, install_cuda
 
 HERE = [CPU, CUDA] if PROVIDERS[CUDA] in ort.get_available_providers() and isinstance(find_gpu(), Gpu) else [CPU]
 """Engines of ONNX Runtime that this machine can run."""
@@ -32,7 +36,7 @@ HERE = [CPU, CUDA] if PROVIDERS[CUDA] in ort.get_available_providers() and isins
 SHAPES = {"image": (3, 4, 4), "points": (2,)}
 
 
-@pytest.fixture(params=[*HERE, *LIBRARIES])
+@pytest.fixture(params=[*HERE, *LIBRARIES, *({CUDA} - {*HERE})])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -48,6 +52,8 @@ def load(name: str, make_bundle: Callable[..., Bundle], monkeypatch: pytest.Monk
             library = LIBRARIES[name]
             order = Order(library, __import__(library.module), ("current",), GPU, batch_ranges(8))
             bundle = add_engines(bundle, order, lambda line: None, EngineCache(None))
+        elif name not in HERE:
+            install_cuda(monkeypatch)
         return open_engine(bundle, 1, name)
 
     return load
@@ -125,6 +131,23 @@ def test_threads_do_not_disturb_each_other(load: Callable[[str], Engine]) -> Non
     assert not wrong
 
 
+def test_noise_made_by_the_engine_is_the_same(load: Callable[[str], Engine], name: str) -> None:
+    """For rows with a seed, beside rows without; by the engines that make it."""
+    engine = load("image")
+    assert isinstance(engine, Drawing) == (name != CPU)
+    if not isinstance(engine, Drawing):
+        return
+    _, t, s, label = rows(engine.manifest, 13)
+    noise = noise_rows(range(100, 113), INITIAL_STEP, engine.manifest.z_shape)
+    seeds = np.arange(100, 113, dtype=np.uint64)
+    unread = np.full_like(noise, np.nan)
+    np.testing.assert_array_equal(engine.draw(seeds, unread, t, s, label), engine.jump(noise, t, s, label))
+    given = np.array([3, 9])
+    seeds[given], unread[given] = NO_SEED, noise[given[::-1]]
+    noise[given] = noise[given[::-1]]
+    np.testing.assert_array_equal(engine.draw(seeds, unread, t, s, label), engine.jump(noise, t, s, label))
+
+
 def test_pictures_are_decoded(load: Callable[[str], Engine]) -> None:
     engine = load("image")
     z = np.linspace(-1.5, 1.5, 96, dtype=np.float32).reshape(2, 3, 4, 4)
@@ -149,9 +172,9 @@ def test_engines_have_fingerprints_of_their_own(
     make_bundle: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = make_bundle()
-    prints = set()
+    prints, device = set(), FakeDevice()
     for backend, library in LIBRARIES.items():
-        install(monkeypatch, backend)
+        install(monkeypatch, backend, device=device)
         order = Order(library, __import__(library.module), ("current",), GPU, batch_ranges(2))
         bundle = add_engines(bundle, order, lambda line: None, EngineCache(None))
     for name in (CPU, *LIBRARIES):

@@ -19,7 +19,8 @@ from export.tensorrt.cache import EngineCache, default_folder
 from export.tensorrt.compile import batch_ranges, compile_engine
 from export.tensorrt.order import Order
 
-from .fake_tensorrt import FakeDevice, make_library
+from .fake_device import FakeDevice
+from .fake_tensorrt import make_library
 from .gpu import GPU
 
 RTX = LIBRARIES["tensorrt-rtx"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.runtime.bundle import Bundle
-from export.runtime.flags import CPU
+from export.runtime.flags import CPU, CUDA
 from export.runtime.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -61,6 +61,23 @@ class Engine(Protocol):
         """Seconds that one jump of `rows` rows takes now, measured once from arrays in memory to arrays in memory."""
 
 
+@runtime_checkable
+class Drawing(Protocol):
+    """An Engine that makes the noise itself, where it needs it."""
+
+    def draw(
+        self,
+        seeds: NDArray[np.uint64],
+        z: NDArray[np.float32],
+        t: NDArray[np.float32],
+        s: NDArray[np.float32],
+        label: NDArray[np.int64],
+        guidance: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Engine.jump of rows of which row i starts from normal(seeds[i], INITIAL_STEP, z_shape) where its seed is
+        below SEED_BOUND, and else from z[i]."""
+
+
 def open_engine(
     bundle: Bundle, threads: int | None = None, engine: str | None = None, precision: str | None = None
 ) -> Engine:
@@ -91,15 +108,18 @@ def load_engine(bundle: Bundle, choice: Choice, machine: Machine, threads: int |
     """Load the chosen engine. Raises ValueError or OSError that says why it does not load."""
     from export.runtime.engines.choice import PROVIDERS
 
-    if choice.name in PROVIDERS:
+    if choice.name in PROVIDERS and not (choice.name == CUDA and machine.cupy):
         from export.runtime.engines.onnxruntime import OnnxRuntimeEngine
 
         return OnnxRuntimeEngine(bundle, choice, threads, machine.gpu)
+    from export.runtime.engines.cuda import CudaEngine
     from export.runtime.engines.proof import check_agreement
     from export.runtime.engines.tensorrt import TensorRtEngine
 
     assert machine.gpu is not None  # or it would not have been chosen
     try:
+        if choice.name == CUDA:
+            return CudaEngine(bundle, choice, machine.gpu, threads)
         engine = TensorRtEngine(bundle, choice, machine.gpu, threads)
         check_agreement(engine, bundle)
     except (ValueError, OSError):

@@ -122,6 +122,11 @@ def context_settings(library: Library, module: Any, engine: Any) -> tuple[Any, .
     return (settings,)
 
 
+def capturable(library: Library, context: Any, stream: int) -> bool:
+    """Whether what a context queues may be captured as a CUDA graph. TensorRT-RTX says; TensorRT always lets it."""
+    return bool(context.is_stream_capturable(stream)) if library.ahead else True
+
+
 def listener(module: Any) -> Any:
     """A logger for the library's objects that keeps what it hears: `errors` in one line, `text` in full.
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +11,11 @@ from numpy.typing import NDArray
 
 from export.runtime.bundle import Bundle
 from export.runtime.engines.choice import PROVIDERS, Choice
-from export.runtime.engines.device import Buffer, CupyDevice, Device
+from export.runtime.engines.device import CupyDevice, Device
 from export.runtime.engines.libraries import (
     LIBRARIES,
     Library,
+    capturable,
     context_settings,
     create,
     header_fault,
@@ -28,10 +27,11 @@ from export.runtime.engines.machine import Gpu
 from export.runtime.engines.onnxruntime import fingerprint
 from export.runtime.engines.pictures import Pictures
 from export.runtime.engines.trial import timed, zeros
-from export.runtime.flags import CPU, CUDA
+from export.runtime.flags import CUDA
+from export.runtime.gpu.buckets import buckets
+from export.runtime.gpu.jump import OUTPUT, jump_tensors, named
+from export.runtime.gpu.road import Road, Tensor
 from export.runtime.manifest import EngineEntry, Manifest, jump_file
-
-OUTPUT = "z_s"
 
 
 class Range(NamedTuple):
@@ -70,27 +70,25 @@ class TensorRtEngine:
             plan = bundle.read(entry.file)  # compared with its SHA-256: an engine is a program
         self._device = device or CupyDevice()
         self._engine = deserialise(library, module, plan, entry.file)
-        self._inputs = check_tensors(module, self._engine, self.manifest, entry.file)
+        tensors = check_tensors(module, self._engine, self.manifest, entry.file)
+        output = OUTPUT, tensors.pop(OUTPUT)
+        self._inputs = tensors
         self.ranges = read_ranges(self._engine)
-        rows = self.ranges[-1].most
-        self._buffers: dict[str, Buffer] = {
-            name: self._device.allocate(rows * math.prod(shape) * dtype.itemsize)
-            for name, (shape, dtype) in self._inputs.items()
-        }
+        sizes = buckets(self.ranges[-1].most)
+        self._road = Road(self._device, tensors, output, sizes, draws=True)
         self._settings = context_settings(library, module, self._engine)
-        # A context for each profile: switching one would forget its shapes and wait for the stream.
-        self._contexts = [self._context(number) for number in range(len(self.ranges))]
-        self._running = threading.Lock()
+        self._evaluations = {size: self._record(library, size) for size in sizes}
+        self._device.synchronise()  # what goes wrong on the device is known here
         # The decoder of latents is large and wants the GPU; pixels are scaled sooner than copied.
         cuda = self.manifest.latents is not None and PROVIDERS[CUDA] in ort.get_available_providers()
-        self._pictures = Pictures(bundle, entry.precision, threads, PROVIDERS[CUDA if cuda else CPU])
+        self._pictures = Pictures(bundle, entry.precision, threads, device=CupyDevice if cuda else None)
         self.fingerprint: str = fingerprint(self.manifest.digest, choice, gpu)
 
     def warm(self) -> None:
-        """Run every profile once at its best batch, and the other graphs on one row."""
-        for batch in self.ranges:
-            z = self.jump(*zeros(self.manifest, batch.best))
-        self._pictures.warm(z[:1])
+        """Run every bucket once, and the graphs for pictures on one row."""
+        for size in sorted(self._evaluations, reverse=True):
+            z = self.jump(*zeros(self.manifest, size))
+        self._pictures.warm(z)
 
     def jump(
         self,
@@ -101,16 +99,19 @@ class TensorRtEngine:
         guidance: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """One network evaluation for all rows, several where there are more than the engine takes; see Engine.jump."""
-        named: dict[str, NDArray[Any]] = {"z": z, "t": t, "s": s, "label": label}
-        if guidance is not None:
-            named["guidance"] = guidance
-        z_s = np.empty_like(z, order="C")
-        most = self.ranges[-1].most
-        with self._running:
-            for first in range(0, len(z), most):
-                part = slice(first, first + most)
-                self._run({name: values[part] for name, values in named.items()}, z_s[part])
-        return z_s
+        return self._road.run(named(z, t, s, label, guidance), self._evaluate)
+
+    def draw(
+        self,
+        seeds: NDArray[np.uint64],
+        z: NDArray[np.float32],
+        t: NDArray[np.float32],
+        s: NDArray[np.float32],
+        label: NDArray[np.int64],
+        guidance: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """See Drawing.draw."""
+        return self._road.run(named(z, t, s, label, guidance), self._evaluate, seeds)
 
     def decode(self, z: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The images of z; see Engine.decode."""
@@ -124,31 +125,33 @@ class TensorRtEngine:
         """See Engine.cost."""
         return timed(self, rows)
 
-    def _run(self, named: dict[str, NDArray[Any]], z_s: NDArray[np.float32]) -> None:
-        """Queue copies in, the network and the copy out on one stream, and wait."""
-        rows = len(z_s)
-        context = self._contexts[profile_for(self.ranges, rows)]
-        held = []  # what is copied from must outlive the copy
-        for name, values in named.items():
-            held.append(np.ascontiguousarray(values, dtype=self._inputs[name][1]))
-            self._buffers[name].upload(held[-1])
-            if not context.set_input_shape(name, (rows, *self._inputs[name][0])):
-                raise RuntimeError(f"{self.choice.entry.file} does not take {name} for {rows} rows")
-        if not context.execute_async_v3(self._device.stream):
-            raise RuntimeError(f"{self.choice.entry.file} could not be run for {rows} rows")
-        self._buffers[OUTPUT].download(z_s)
-        self._device.synchronise()
+    def _evaluate(self, rows: int) -> None:
+        """Queue the network for a bucket of rows."""
+        self._evaluations[rows]()
 
-    def _context(self, profile: int) -> Any:
-        """An execution context for one profile, bound to the buffers."""
+    def _record(self, library: Library, rows: int) -> Callable[[], None]:
+        """What queues the network for a bucket: its CUDA graph, where the library lets it be captured.
+
+        Each has a context of its own: a graph knows the context that it was captured from, and dies with its shapes.
+        """
+        file = self.choice.entry.file
         context = self._engine.create_execution_context(*self._settings)
         if context is None:
-            raise ValueError(f"{self.choice.entry.file}: the GPU has too little memory for it")
-        context.set_optimization_profile_async(profile, self._device.stream)
+            raise ValueError(f"{file}: the GPU has too little memory for it")
+        context.set_optimization_profile_async(profile_for(self.ranges, rows), self._device.stream)
         self._device.synchronise()
-        for name, buffer in self._buffers.items():
-            context.set_tensor_address(name, buffer.pointer)
-        return context
+        for name, address in self._road.addresses.items():
+            context.set_tensor_address(name, address)
+        for name, tensor in self._inputs.items():
+            if not context.set_input_shape(name, (rows, *tensor.shape)):
+                raise RuntimeError(f"{file} does not take {name} for {rows} rows")
+
+        def queue() -> None:
+            if not context.execute_async_v3(self._device.stream):
+                raise RuntimeError(f"{file} could not be run for {rows} rows")
+
+        queue()  # what a change of shapes leaves to be done is no part of a graph
+        return self._device.capture(queue) if capturable(library, context, self._device.stream) else queue
 
 
 def check_origin(manifest: Manifest, entry: EngineEntry) -> None:
@@ -172,20 +175,12 @@ def deserialise(library: Library, module: Any, plan: bytes, where: str) -> Any:
     return engine
 
 
-def check_tensors(module: Any, engine: Any, manifest: Manifest, where: str) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """Each tensor of the jump -> its shape without the batch, and numpy type; ValueError if an engine has others."""
-    floats, whole = np.dtype(np.float32), np.dtype(np.int64)
-    expected: dict[str, tuple[tuple[int, ...], Any]] = {
-        "z": (manifest.z_shape, floats),
-        "t": ((), floats),
-        "s": ((), floats),
-        "label": ((), whole),
-        **({} if manifest.guidance is None else {"guidance": ((), floats)}),
-        OUTPUT: (manifest.z_shape, floats),
-    }
+def check_tensors(module: Any, engine: Any, manifest: Manifest, where: str) -> dict[str, Tensor]:
+    """The tensors of the jump, `jump_tensors` of the manifest; ValueError if an engine has others."""
+    expected = jump_tensors(manifest)
     names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
     found = {
-        name: (tuple(engine.get_tensor_shape(name))[1:], np.dtype(module.nptype(engine.get_tensor_dtype(name))))
+        name: Tensor(tuple(engine.get_tensor_shape(name))[1:], np.dtype(module.nptype(engine.get_tensor_dtype(name))))
         for name in names
     }
     if found != expected:
@@ -207,5 +202,5 @@ def profile_for(ranges: Sequence[Range], rows: int) -> int:
     raise ValueError(f"no profile takes {rows} rows; there are {', '.join(f'{r.least} to {r.most}' for r in ranges)}")
 
 
-def _listed(tensors: dict[str, tuple[tuple[int, ...], Any]]) -> str:
+def _listed(tensors: dict[str, Tensor]) -> str:
     return ", ".join(f"{name} {dtype}{[*shape]}" for name, (shape, dtype) in tensors.items())
