@@ -18,6 +18,7 @@ import errno
 import gc
 import itertools
 import logging
+import math
 import signal
 import socket
 import time
@@ -29,6 +30,7 @@ from export.runtime.cores import available_cores
 from export.runtime.flags import add_engine_arguments
 from server.arguments import port, positive, whole
 from server.backend.supervisor import END_SECONDS, WORKER, Child, bundle_name, worker_command
+from server.errands.flags import add_job_arguments, read_bounds, read_hooks
 from server.fleet.arguments import add_commons_arguments, add_redis_arguments
 from server.http.flags import add_safety_arguments, add_sight_arguments, guard
 
@@ -125,6 +127,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_redis_arguments(parser, required=False)
     add_commons_arguments(parser)
+    add_job_arguments(parser)
     add_safety_arguments(parser)
     add_sight_arguments(parser)
 
@@ -264,7 +267,8 @@ async def _open(
         observer=metrics,
         say=LOG.info,
     )
-    return Lines([Line(own, bundle, setup) for bundle, own in zip(bundles, children, strict=True)], setup), Alone()
+    lines = Lines([Line(own, bundle, setup) for bundle, own in zip(bundles, children, strict=True)], setup)
+    return lines, Alone(read_bounds(args))
 
 
 async def _serve(
@@ -282,7 +286,7 @@ async def _serve(
     metrics = Metrics()
     lines, commons = await open_roads(metrics)
     metrics.watch(lines)
-    app, api = build_app(
+    app, api, office = build_app(
         lines,
         metrics,
         commons,
@@ -290,11 +294,13 @@ async def _serve(
         cache_bytes=args.cache_bytes,
         max_upload=args.max_upload,
         playground=not args.no_playground,
+        hooks=read_hooks(args),
     )
     front = build_front(guard(app, api, args, lines, commons, metrics, log), KEEP_ALIVE_SECONDS)
 
     loop = asyncio.get_running_loop()
     unanswered = 0
+    last = math.inf
 
     def give_up() -> None:
         nonlocal unanswered
@@ -302,7 +308,9 @@ async def _serve(
         front.force_exit = True
 
     def drain() -> None:
+        nonlocal last
         lines.draining = front.should_exit = True
+        last = loop.time() + args.drain_seconds
         loop.call_later(args.drain_seconds, give_up)
 
     def stop() -> None:
@@ -315,6 +323,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
 
+    office.start()
     serving = loop.create_task(front.serve([listener]))
     # What is loaded now stays: the collector need not walk through it again, in the middle of some request.
     gc.freeze()
@@ -326,6 +335,9 @@ async def _serve(
         drain()  # no worker can be brought up: finish what others do, then say why
     await serving
     announcing.cancel()
+    if lost := await office.close(0.0 if unanswered or failed else min(args.drain_seconds, last - loop.time())):
+        unanswered += lost
+        LOG.warning(f"{lost} jobs were not finished, and end with this process")
     await commons.close()
     await lines.stop(0.0 if unanswered or failed else END_SECONDS)
     if failed:

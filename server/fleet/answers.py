@@ -51,9 +51,7 @@ class SharedAnswers:
                 self._running[name] = (request, token)
                 return "mine"
             case b"kept":
-                told, (body,) = unpack(more[0])
-                headers = tuple((key.encode("latin-1"), value.encode("latin-1")) for key, value in told["headers"])
-                return Reply(told["status"], headers, body)
+                return read_reply(more[0])
             case b"other":
                 return "other"
             case _:
@@ -62,10 +60,7 @@ class SharedAnswers:
     async def end(self, name: str, request: str, token: str, reply: Reply | None) -> None:
         """See Answers."""
         self._running.pop(name, None)
-        parcel = b""
-        if reply is not None:
-            headers = [(key.decode("latin-1"), value.decode("latin-1")) for key, value in reply.headers]
-            parcel = pack({"status": reply.status, "headers": headers}, [reply.body])
+        parcel = b"" if reply is None else pack_reply(reply)
         own = (name, request, token, int(1000 * LIFE_SECONDS), KEPT_BYTES, parcel)
         with contextlib.suppress(Away, ResponseError):  # then the lease ends it
             await self._pipe.call(*script("once_end", self._shelf, *own))
@@ -74,3 +69,16 @@ class SharedAnswers:
         lives = (int(1000 * self._lease), int(1000 * LIFE_SECONDS), KEPT_BYTES)
         found: list[bytes] = await self._pipe.call(*script("once_claim", self._shelf, name, request, token, *lives))
         return found
+
+
+def pack_reply(reply: Reply) -> bytes:
+    """A reply as bytes, for `read_reply`."""
+    headers = [(key.decode("latin-1"), value.decode("latin-1")) for key, value in reply.headers]
+    return pack({"status": reply.status, "headers": headers}, [reply.body])
+
+
+def read_reply(parcel: bytes) -> Reply:
+    """The reply in a parcel."""
+    told, (body,) = unpack(parcel)
+    headers = tuple((key.encode("latin-1"), value.encode("latin-1")) for key, value in told["headers"])
+    return Reply(told["status"], headers, body)

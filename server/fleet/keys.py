@@ -84,6 +84,14 @@ class Keys:
         """Hash: client -> its requests in the windows of `--rate`; sorted set: clients by their last one."""
         return self.named("rate"), self.named("rate", "used")
 
+    @property
+    def errands(self) -> tuple[str, str, str, str]:
+        """Hash: what is known of errands (`scripts/errand_add.lua`); sorted sets: those that are not over by the
+        millisecond from which they may be taken, the others by that until which they are kept, messages by when they
+        are due."""
+        open_, over, due = (self.named("errands", what) for what in ("open", "over", "due"))
+        return self.named("errands"), open_, over, due
+
     def shelf(self, name: str) -> tuple[str, str]:
         """Hash: values of one kind; sorted set: their names by the millisecond until which each is kept."""
         return self.named("shelf", name), self.named("shelf", name, "until")

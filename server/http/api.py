@@ -14,6 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from server.backend.roads import Roads
+from server.errands.endpoints import Job, Jobs
+from server.errands.office import Office
+from server.errands.webhook import Hooks
 from server.http import problem
 from server.http.cache import ResponseCache
 from server.http.commons import Commons
@@ -46,21 +49,24 @@ def build_app(
     cache_bytes: int,
     max_upload: int,
     playground: bool,
-) -> tuple[Application, FastAPI]:
-    """The whole application, and the part of it that is FastAPI's, to which more routes may be added.
+    hooks: Hooks,
+) -> tuple[Application, FastAPI, Office]:
+    """The whole application, the part of it that is FastAPI's, to which more routes may be added, and its jobs.
 
     `cache_bytes` bounds the response cache, `max_upload` an uploaded image (bytes); without `playground`, `/` leads to
-    the documentation.
+    the documentation. `hooks` says who may be told of jobs.
     """
     cache = ResponseCache(cache_bytes, commons.cache)
     metrics.watch_cache(cache)
     desk = Desk(lines, cache, metrics)
+    office = Office(commons.errands, desk, lines, max_images, hooks)
     handles: dict[str, tuple[Sequence[str], Handle]] = {
         "/generate": (("GET", "POST"), Generate(desk, lines, max_images)),
         "/variations": (("POST",), Variations(desk, lines, Uploads(max_upload), max_images)),
         "/interpolate": (("GET", "POST"), Interpolate(desk, lines, max_images)),
         "/jump": (("POST",), Jump(desk, lines, max_images)),
         "/v1/images/generations": (("POST",), Generations(desk, lines, max_images)),
+        "/jobs": (("POST",), Jobs(office, lines, max_images)),
     }
     api = _build_api(lines, metrics, max_images)
     endpoints: dict[tuple[str, str], Application] = {}
@@ -69,10 +75,13 @@ def build_app(
         endpoints |= {(method, path): endpoint for method in methods}
         # For its methods in what answers the others; Starlette passes requests on to an object as they are.
         api.router.routes.append(Route(path, endpoint, methods=list(methods), include_in_schema=False))
+    job = Endpoint(Job(office), None)
+    for path, methods in (("", ["GET", "DELETE"]), ("/result", ["GET"]), ("/events", ["GET"])):
+        api.router.routes.append(Route("/jobs/{id}" + path, job, methods=methods, include_in_schema=False))
     for path, page in (pages() if playground else {"/": RedirectResponse("/docs")}).items():
         endpoints["GET", path] = page
         api.router.routes.append(Route(path, page, methods=["GET"], include_in_schema=False))
-    return shortcut(endpoints, api), api
+    return shortcut(endpoints, api), api, office
 
 
 def _build_api(lines: Roads, metrics: Metrics, max_images: int) -> FastAPI:

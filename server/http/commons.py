@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from server.errands.store import OwnStore
 from server.http.once import OwnAnswers
 
 if TYPE_CHECKING:
+    from server.errands.store import Bounds, Store
     from server.http.cache import Beyond
     from server.http.limits import Limiter, Limits
     from server.http.once import Answers
@@ -24,6 +26,10 @@ class Commons(Protocol):
     def answers(self) -> Answers:
         """Answers by Idempotency-Key."""
 
+    @property
+    def errands(self) -> Store:
+        """The jobs of POST /jobs."""
+
     def limiter(self, local: Limits) -> Limiter:
         """What counts requests, where `local` would do it for this process."""
 
@@ -36,8 +42,10 @@ class Alone:
 
     cache = None
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds) -> None:
+        """`bounds` are those of jobs."""
         self.answers = OwnAnswers()
+        self.errands = OwnStore(bounds)
 
     def limiter(self, local: Limits) -> Limiter:
         """See Commons."""

@@ -74,6 +74,16 @@ class Asked:
         call()
 
 
+class Stays:
+    """Of work that goes on whoever leaves: nobody does."""
+
+    def add(self, call: Call) -> None:
+        """See Watch."""
+
+    def discard(self, call: Call) -> None:
+        """See Watch."""
+
+
 def watch(scope: Scope, receive: Receive) -> Watch:
     """What tells of the departure of a request's client."""
     return scope.get(KEY) or Asked(receive)

@@ -16,6 +16,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
+from server.errands.docs import jobs
 from server.http import problem
 from server.http.ask import Ask
 from server.http.interpolate import interpolate
@@ -98,10 +99,11 @@ def openapi_document(api: FastAPI, served: Served, host: str) -> dict[str, Any]:
         "/interpolate": interpolate(served),
         "/v1/images/generations": generations(served),
         **({"/jump": jump(served)} if any(model.manifest.kind == "points" for model in served.models) else {}),
+        **jobs(served),
         **document["paths"],
     }
     for item in document["paths"].values():
-        if "generate" in item.get("post", {}).get("tags", ()):
+        if {"generate", "jobs"} & set(item.get("post", {}).get("tags", ())):
             item["post"]["parameters"] = [*item["post"].get("parameters", ()), _IDEMPOTENCY_KEY]
     return document
 

@@ -164,7 +164,8 @@ Handle = Callable[[Exchange], Awaitable[None]]
 class Endpoint:
     """An ASGI application around `handle`, which may raise Problem or Disconnected before it begins its reply."""
 
-    def __init__(self, handle: Handle, metrics: Metrics) -> None:
+    def __init__(self, handle: Handle, metrics: Metrics | None) -> None:
+        """`metrics` count requests for pictures; None: these are none."""
         self._handle = handle
         self._metrics = metrics
 
@@ -176,7 +177,7 @@ class Endpoint:
             try:
                 await self._handle(exchange)
             except Problem as refused:
-                if refused.status in _TURNED_AWAY:
+                if refused.status in _TURNED_AWAY and self._metrics is not None:
                     self._metrics.refused(refused.kind)
                 await exchange.refuse(refused)
             except Disconnected:
@@ -188,7 +189,8 @@ class Endpoint:
                     raise  # the connection is cut off, which is all that can still be told
                 await exchange.refuse(problem.failed("an error of the server's own; its log has the details"))
         finally:
-            self._metrics.answered(account, time.monotonic() - exchange.arrival)
+            if self._metrics is not None:
+                self._metrics.answered(account, time.monotonic() - exchange.arrival)
 
 
 def _peer(scope: Scope) -> Caller:

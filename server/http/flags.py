@@ -99,7 +99,7 @@ def guard(
         guarded = CORSMiddleware(
             guarded,
             allow_origins=args.cors,
-            allow_methods=("GET", "POST"),
+            allow_methods=("GET", "POST", "DELETE"),
             allow_headers=("authorization", "cache-control", "content-type", "idempotency-key", "x-request-id"),
             expose_headers=EXPOSED,
         )

@@ -32,6 +32,7 @@ ENDPOINTS = {
     "/variations": "variations",
     "/interpolate": "interpolate",
     "/jump": "jump",
+    "/jobs": "jobs",
     "/v1/images/generations": "images",
 }
 """Path -> the name of the endpoint in metrics, logs and traces; all others are "other"."""
@@ -45,6 +46,7 @@ ADMIN = "/admin/"
 EXPOSED = (
     "etag",
     "idempotent-replayed",
+    "location",
     "longjump-bitwise",
     "longjump-cache",
     "longjump-fingerprint",

@@ -9,7 +9,7 @@ from typing import Any
 from server.backend.roads import Roads
 from server.http import problem, reply
 from server.http.ask import Ask, json_fields, query_fields, read, settle
-from server.http.desk import Desk, StreamMode
+from server.http.desk import Answer, Desk, StreamMode
 from server.http.endpoint import NO_STORE, Exchange
 from server.http.plan import Auto, Plan, Visit
 from server.http.problem import Header
@@ -55,13 +55,22 @@ class Generate:
         await give(exchange, self._desk, plan, visit)
 
 
+def represented(plan: Plan, wants_json: bool) -> tuple[Plan, bool]:
+    """The plan of a reply as its client wants it, and whether that is JSON."""
+    as_json = plan.format == "json" or (wants_json and plan.layout != "animation")
+    return (replace(plan, layout="each") if as_json and plan.format != "json" else plan), as_json
+
+
+def content_of(plan: Plan, answer: Answer, as_json: bool) -> tuple[bytes, str]:
+    """The content of a reply, and its media type."""
+    if as_json:
+        return reply.document(plan, answer), "application/json"
+    return answer.result.blobs[0], reply.MEDIA_TYPES[plan.format]
+
+
 async def give(exchange: Exchange, desk: Desk, plan: Plan, visit: Visit) -> None:
     """One reply with everything: JSON if the client prefers it, an ETag on GET. Raises what `Desk.answer` raises."""
-    as_json = plan.format == "json" or (
-        plan.layout != "animation" and reply.wants_json(exchange.header(b"accept"), plan.n, plan.format)
-    )
-    if as_json and plan.format != "json":
-        plan = replace(plan, layout="each")
+    plan, as_json = represented(plan, reply.wants_json(exchange.header(b"accept"), plan.n, plan.format))
     caching = [NO_STORE]
     # What `auto` gives is another image at another time.
     if exchange.method != "POST" and not isinstance(plan.steps, Auto) and not visit.no_store:
@@ -72,10 +81,7 @@ async def give(exchange: Exchange, desk: Desk, plan: Plan, visit: Visit) -> None
             await exchange.reply(304, caching, None)
             return
     answer = await desk.answer(plan, visit, exchange.departures)
-    if as_json:
-        content, media_type = reply.document(plan, answer), "application/json"
-    else:
-        content, media_type = answer.result.blobs[0], reply.MEDIA_TYPES[plan.format]
+    content, media_type = content_of(plan, answer, as_json)
     exchange.account.timed = True
     timing = reply.server_timing(answer, time.monotonic() - exchange.arrival)
     headers = [(b"content-type", media_type.encode()), *reply.used(plan, answer), timing, *caching]

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from server.http import problem
+from server.http.departure import Stays
 from server.http.desk import Disconnected
 from server.http.problem import Header, Problem
 
@@ -150,16 +151,6 @@ class _Given(Exception):
         self.reply = reply
 
 
-class _Stays:
-    """A client that never leaves, as far as its work is concerned: it comes back for the answer, under its key."""
-
-    def add(self, call: Callable[[], None]) -> None:
-        """See Watch."""
-
-    def discard(self, call: Callable[[], None]) -> None:
-        """See Watch."""
-
-
 class _Keyed:
     """One request with a key: listens to its body, and to its reply."""
 
@@ -199,7 +190,7 @@ class _Keyed:
         finally:
             exchange.departures.discard(gone.set)
         self._claimed = True
-        exchange.departures = _Stays()
+        exchange.departures = Stays()  # who loses the connection comes back for the answer
 
     async def end(self) -> None:
         """The request was answered, or failed: what is to be kept of it."""

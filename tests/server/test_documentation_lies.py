@@ -36,9 +36,9 @@ def test_openapi_examples_work(server: Server, document: dict[str, Any]) -> None
             content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
             for example in content.get("examples", {}).values():
                 answer = server.client.request(method, path, json=example["value"])
-                assert answer.status_code == 200, (path, answer.text)
+                assert answer.status_code == (202 if path == "/jobs" else 200), (path, answer.text)
                 media = answer.headers["content-type"].partition(";")[0]
-                assert media in operation["responses"]["200"]["content"]
+                assert media in operation["responses"][str(answer.status_code)]["content"]
                 shown += path == "/generate"
     assert shown >= 5
 

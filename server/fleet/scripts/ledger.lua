@@ -114,3 +114,20 @@ local function clock()
     local time = redis.call('TIME')
     return time[1] * 1000 + math.floor(time[2] / 1000)
 end
+
+-- An errand: {errand, created, state, attempts, ended, end, told}, each false if it has none.
+local function record(records, id)
+    local names = {'errand', 'created', 'state', 'attempts', 'ended', 'end', 'told'}
+    for i, name in ipairs(names) do
+        names[i] = id .. '/' .. name
+    end
+    return redis.call('HMGET', records, unpack(names))
+end
+
+local function forget(records, over, due, id)
+    for _, name in ipairs({'errand', 'created', 'state', 'owner', 'attempts', 'ended', 'end', 'told', 'tries'}) do
+        redis.call('HDEL', records, id .. '/' .. name)
+    end
+    redis.call('ZREM', over, id)
+    redis.call('ZREM', due, id)
+end

@@ -1,0 +1,175 @@
+"""Runs errands: takes a few out of the store, asks the desk for them like any client, and writes down how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from server.errands.errand import End
+from server.errands.store import Store, Taken, Unreachable
+from server.http import problem, reply
+from server.http.ask import Ask, read, settle
+from server.http.departure import Stays
+from server.http.generate import content_of, represented
+from server.http.once import Reply
+from server.http.plan import Visit
+from server.http.problem import Problem
+
+if TYPE_CHECKING:
+    from server.backend.roads import Roads
+    from server.http.desk import Desk
+
+PARALLEL = 16
+"""Errands that one process asks the desk for at once."""
+
+MAX_ATTEMPTS = 3
+"""Processes that may be given an errand and not end it, before it is taken for the cause and fails."""
+
+TAKE_SECONDS = 1.0
+"""How often a process looks for errands that others were given and nobody runs."""
+
+AGAIN_SECONDS = (0.2, 5.0)
+"""How soon at the earliest, and how late at the latest, a line without room is asked again."""
+
+LOG = logging.getLogger("longjump")
+
+_Made = TypeVar("_Made")
+
+
+class Runner:
+    """Of one process."""
+
+    def __init__(self, store: Store, desk: Desk, lines: Roads, max_images: int, ended: Callable[[], None]) -> None:
+        """`ended` is called when an errand has ended here."""
+        self._store = store
+        self._desk = desk
+        self._lines = lines
+        self._max_images = max_images
+        self._ended = ended
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._wake = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._stopping = False
+
+    def wake(self) -> None:
+        """There may be something to take."""
+        self._wake.set()
+
+    def cancel(self, errand_id: str) -> None:
+        """Stop an errand, if it runs here; it has ended otherwise."""
+        task = self._running.get(errand_id)
+        if task is not None:
+            task.cancel()
+
+    async def run(self) -> None:
+        """Take and keep, until cancelled."""
+        kept = time.monotonic()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(TAKE_SECONDS, self._store.lease / 3)):
+                    await self._wake.wait()
+            self._wake.clear()
+            with contextlib.suppress(Unreachable):
+                if time.monotonic() - kept >= self._store.lease / 4:
+                    kept = time.monotonic()
+                    await self._keep()
+                await self._take()
+
+    async def close(self, patience: float) -> int:
+        """Take no more that others can run, finish what was taken within `patience` seconds, and hand back the rest:
+        how many are lost."""
+        self._stopping = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while self._running or self._store.only_here:
+                    self._changed.clear()
+                    await self._changed.wait()
+        left = dict(self._running)
+        for task in left.values():
+            task.cancel()
+        await asyncio.gather(*left.values(), return_exceptions=True)
+        with contextlib.suppress(Unreachable):
+            await self._store.hand_back(tuple(left))
+        return self._store.only_here
+
+    async def _keep(self) -> None:
+        if self._running:
+            for lost in await self._store.keep(tuple(self._running)):
+                self.cancel(lost)
+
+    async def _take(self) -> None:
+        room = PARALLEL - len(self._running)
+        if room < 1 or not self._lines.complete or not self._lines.models or (self._stopping and self._store.lasting):
+            return
+        for taken in await self._store.take(room):
+            task = asyncio.get_running_loop().create_task(self._carry(taken))
+            self._running[taken.errand.id] = task
+            task.add_done_callback(lambda done, one=taken.errand.id: self._over(one, done))  # type: ignore[misc]
+
+    def _over(self, errand_id: str, done: asyncio.Task[None]) -> None:
+        self._running.pop(errand_id, None)
+        if not done.cancelled() and done.exception() is not None:
+            LOG.error("an error while a job was run", exc_info=done.exception())
+        self._wake.set()
+        self._changed.set()
+
+    async def _carry(self, taken: Taken) -> None:
+        """Bring an errand to its end."""
+        errand = taken.errand
+        until = time.monotonic() + errand.seconds - taken.age
+        result: Reply | None = None
+        try:
+            if taken.attempts > MAX_ATTEMPTS:
+                raise problem.failed(f"the servers that ran this job died {MAX_ATTEMPTS} times")
+            end, result = await self._make(taken, until)
+        except Problem as error:
+            end = End("failed", problem=error.document())
+        except Exception:
+            LOG.exception("an error while a job was run")
+            end = End(
+                "failed", problem=problem.failed("an error of the server's own; its log has the details").document()
+            )
+        if await _insist(lambda: self._store.end(errand.id, end, result)):
+            self._ended()
+
+    async def _make(self, taken: Taken, until: float) -> tuple[End, Reply]:
+        """The result of an errand. Raises Problem."""
+        errand = taken.errand
+        plan = settle(read(Ask, [(errand.fields, True)], self._lines.models, self._max_images))
+        plan, as_json = represented(plan, errand.as_json)
+        while True:
+            now = time.monotonic()
+            if now >= until:
+                raise problem.expired("its deadline passed before it was begun")
+            visit = Visit(errand.client, errand.priority, now, until - now)
+            try:
+                answer = await self._desk.answer(plan, visit, Stays())
+                break
+            except Problem as refused:
+                if refused.status not in (429, 503):
+                    raise
+                least, most = AGAIN_SECONDS
+                pause = min(most, max(least, refused.extra.get("retry_after_seconds", least)))
+                await asyncio.sleep(min(pause, max(0.0, until - time.monotonic())))
+        body, media_type = content_of(plan, answer, as_json)
+        if len(body) > self._store.bounds.largest:
+            detail = (
+                f"the result has {len(body)} bytes, and {self._store.bounds.largest} are kept; ask for fewer images"
+            )
+            raise Problem(500, "result-too-large", "The result is too large", detail)
+        headers = ((b"content-type", media_type.encode()), *reply.used(plan, answer))
+        about = {**reply.about(plan, answer.steps), "media_type": media_type, "bytes": len(body)}
+        return End("done", result=about), Reply(200, headers, body)
+
+
+async def _insist(work: Callable[[], Awaitable[_Made]]) -> _Made:
+    """Do it until the store has it; of a process that does not come through, others take the errand over."""
+    while True:
+        try:
+            return await work()
+        except Unreachable:
+            await asyncio.sleep(AGAIN_SECONDS[0])

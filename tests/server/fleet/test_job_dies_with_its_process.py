@@ -1,0 +1,224 @@
+"""Jobs of a fleet: any API process answers for them, one that dies leaves them to others, and they end once."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from server.errands.errand import End, Errand
+from server.errands.store import Bounds, Full, Unreachable
+from server.fleet.connection import Redis, Where
+from server.fleet.errands import SharedStore
+from server.fleet.keys import Keys
+from server.fleet.pipe import Pipe
+from server.http.once import Reply
+
+from ..conftest import Server, eventually
+from ..test_job_is_lost import errand
+from .conftest import Fleet
+from .redis_server import RedisServer
+
+KEYS = Keys("test")
+REPLY = Reply(200, ((b"content-type", b"image/png"),), b"\x89PNG\n\x00")
+BOUNDS = Bounds(open=3, ttl=0.6, result_bytes=100_000)
+
+
+def take_in(api: Server, seed: int, **options: Any) -> str:
+    """The place of a new job."""
+    answer = api.client.post("/jobs", json={"seed": seed, "steps": 2, "label": "dog"}, **options)
+    assert answer.status_code == 202, answer.text
+    return str(answer.headers["location"])
+
+
+def state(api: Server, place: str) -> str:
+    answer: httpx.Response = api.client.get(place)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["state"])
+
+
+def test_any_process_answers_and_the_death_of_one_loses_nothing(fleet: Fleet, images: Path) -> None:
+    agent = fleet.worker(images, held=True)
+    one, other = fleet.api(), fleet.api()
+    places = [take_in(one, seed) for seed in range(4)]
+    eventually(lambda: all(state(other, place) == "running" for place in places), "all are begun")
+    one.process.kill()
+    agent.open_gate()
+    for seed, place in enumerate(places):
+        eventually(lambda place=place: state(other, place) == "done", "another one ended it")  # type: ignore[misc]
+        made = other.client.get(place + "/result")
+        expected = other.client.get(f"/generate?seed={seed}&steps=2&label=dog")
+        assert made.content == expected.content
+    assert {other.client.get(place).json()["attempts"] for place in places} <= {1, 2}
+
+
+def test_stopping_process_hands_its_jobs_over(fleet: Fleet, images: Path) -> None:
+    agent = fleet.worker(images, held=True)
+    one = fleet.api("--drain-seconds", "1")
+    places = [take_in(one, seed) for seed in range(3)]
+    eventually(lambda: all(state(one, place) == "running" for place in places), "all are begun")
+    one.process.send_signal(signal.SIGTERM)
+    one.process.wait(60)
+    assert "jobs were not finished" not in "".join(one.said)
+    other = fleet.api()
+    agent.open_gate()
+    for place in places:
+        eventually(lambda place=place: state(other, place) == "done", "another one ended it")  # type: ignore[misc]
+        assert other.client.get(place).json()["attempts"] == 1  # the first was none of its fault
+
+
+def test_job_is_cancelled_through_another_process(fleet: Fleet, images: Path) -> None:
+    agent = fleet.worker(images, held=True)
+    one, other = fleet.api(), fleet.api()
+    place = take_in(one, 1)
+    eventually(lambda: fleet.held()[0] == 1, "its work is in Redis")
+    assert other.client.delete(place).json()["state"] == "cancelled"
+    eventually(lambda: fleet.held()[0] in (0, 1) and state(one, place) == "cancelled", "it is over")
+    agent.open_gate()
+    eventually(lambda: fleet.held() == (0, {}), "its work is gone")
+    assert state(one, place) == "cancelled"
+
+
+def test_jobs_wait_for_a_worker(fleet: Fleet, images: Path) -> None:
+    worker = fleet.worker(images)
+    api = fleet.api()
+    worker.end()
+    eventually(lambda: api.client.get("/readyz").status_code == 503, "the worker is missed")
+    place = take_in(api, 3)
+    fleet.worker(images)
+    eventually(lambda: state(api, place) == "done", "the new one did it")
+
+
+def held(client: Any) -> dict[bytes, Any]:
+    """All that is in Redis."""
+    read = {b"hash": client.hgetall, b"zset": lambda key: client.zrange(key, 0, -1, withscores=True)}
+    return {key: read[client.type(key)](key) for key in client.keys("*")}
+
+
+def with_stores(folder: Path, use: Callable[[RedisServer, SharedStore, SharedStore], Awaitable[None]]) -> None:
+    """Two processes' stores over one Redis."""
+    server = RedisServer(folder)
+
+    async def run() -> None:
+        redis = Redis(Where(server.url), "test", print)
+        pipe, large = Pipe(redis), Pipe(redis)
+        running = [asyncio.create_task(one.run()) for one in (pipe, large)]
+        one, other = (SharedStore(pipe, large, KEYS, name, BOUNDS, lease=0.3) for name in ("one", "other"))
+        await use(server, one, other)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    try:
+        asyncio.run(run())
+    finally:
+        server.kill()
+
+
+def test_the_first_end_counts(tmp_path: Path) -> None:
+    async def use(server: RedisServer, one: SharedStore, other: SharedStore) -> None:
+        await one.add(errand(1))
+        (taken,) = await one.take(5)
+        assert (taken.errand, taken.attempts) == (errand(1), 1)
+        assert not await other.take(5)
+        await asyncio.sleep(0.2)
+        assert not await one.keep(["1"])
+        await asyncio.sleep(0.2)
+        assert not await other.take(5)  # it was kept
+        await asyncio.sleep(0.2)
+        (taken,) = await other.take(5)  # the first is frozen
+        assert taken.attempts == 2
+        assert list(await one.keep(["1"])) == ["1"]
+        assert not await one.end("1", End("failed"))  # and wakes
+        assert await other.end("1", End("done"), REPLY)
+        assert not await other.end("1", End("failed"))
+        record = await one.get("1")
+        assert record is not None
+        assert (record.state, record.attempts, record.end) == ("done", 2, End("done"))
+        assert await one.result("1") == REPLY
+        await other.forget("1")
+        assert await one.get("1") is None
+        assert await one.result("1") is None
+
+    with_stores(tmp_path, use)
+
+
+def test_oldest_goes_first_and_bounds_hold(tmp_path: Path) -> None:
+    async def use(server: RedisServer, one: SharedStore, other: SharedStore) -> None:
+        for number in (3, 1, 2):
+            await one.add(errand(number))
+            await asyncio.sleep(0.003)
+        with pytest.raises(Full):
+            await other.add(errand(4))
+        record = await other.get("2")
+        assert record is not None
+        assert (record.state, record.ahead) == ("queued", 2)
+        assert [taken.errand.id for taken in await other.take(2)] == ["3", "1"]
+        await other.hand_back(["3"])
+        (taken,) = await one.take(1)
+        assert (taken.errand.id, taken.attempts) == ("3", 1)
+        assert await one.end("3", End("cancelled"), mine=False)
+        await asyncio.sleep(0.7)
+        assert await one.get("3") is None  # expired
+        for number in range(100, 150):
+            await one.add(errand(number))
+            assert await one.end(str(number), End("done"), Reply(200, (), b"x" * 20_000), mine=False)
+        with server.client() as client:
+            assert sum(map(len, client.hgetall(KEYS.shelf("results")[0]).values())) < 101_000
+            assert client.zcard(KEYS.errands[2]) <= 30
+            assert client.hlen(KEYS.errands[0]) < 40 * 7
+            assert all(client.pttl(key) > 0 for key in client.keys("*"))
+        assert await one.get("149") is not None
+        assert await one.result("149") is not None
+
+    with_stores(tmp_path, use)
+
+
+def test_message_is_sent_by_one_and_again_if_it_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.fleet.errands.SEND_SECONDS", 0.2)
+
+    async def use(server: RedisServer, one: SharedStore, other: SharedStore) -> None:
+        told = Errand("1", "ann", {}, 1, "batch", False, 60.0, "https://example.com/", "whsec_x")
+        await one.add(told)
+        assert not await one.due(5)
+        assert await one.end("1", End("cancelled"), mine=False)
+        (due,) = await one.due(5)
+        assert (due.record.errand, due.record.told, due.tries) == (told, "waiting", 1)
+        assert not await other.due(5)
+        await asyncio.sleep(0.25)
+        (due,) = await other.due(5)  # the first died with it
+        assert due.tries == 2
+        await other.told("1", "waiting", 0.1)
+        assert not await one.due(5)
+        await asyncio.sleep(0.15)
+        assert len(await one.due(5)) == 1
+        await one.told("1", "delivered")
+        await asyncio.sleep(0.25)
+        assert not await other.due(5)
+        record = await one.get("1")
+        assert record is None or record.told == "delivered"
+
+    with_stores(tmp_path, use)
+
+
+def test_full_redis_leaves_nothing_half_written(tmp_path: Path) -> None:
+    async def use(server: RedisServer, one: SharedStore, other: SharedStore) -> None:
+        await one.add(errand(1))
+        await one.take(1)
+        with server.client() as client:
+            before = held(client)
+            client.config_set("maxmemory", 1)
+            for work in (one.add(errand(2)), one.end("1", End("done"), REPLY), one.end("1", End("failed"))):
+                with pytest.raises(Unreachable, match="OOM"):
+                    await work
+            assert held(client) == before
+            client.config_set("maxmemory", 0)
+        assert await one.end("1", End("done"), REPLY)
+        assert await other.result("1") == REPLY
+
+    with_stores(tmp_path, use)
