@@ -65,6 +65,12 @@ class Request:
             return self.labels[:1]
         return self.labels[1:] if weight == 1.0 else self.labels
 
+    def drawn(self, sample: int) -> int | None:
+        """The seed whose noise of INITIAL_STEP is where a sample starts; None if it starts from anything else."""
+        if self._given is not None or self._image is not None or self.job.path is not None:
+            return None
+        return self.job.seed + sample
+
     def start(self, sample: int, out: NDArray[np.float32]) -> None:
         """Write where a sample starts, f32 [*z_shape]."""
         if self._given is not None:

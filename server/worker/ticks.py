@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from export.runtime.engines import Engine
+from export.runtime.engines import Drawing, Engine
+from export.runtime.noise import SEED_BOUND
 from export.runtime.sampler import advance, heading
 from server.jobs import PINNED_ROWS, Job
 from server.schedule.costs import Costs
@@ -78,6 +79,7 @@ class Ticks:
     def __init__(self, engine: Engine, costs: Costs, clock: Callable[[], float] = time.monotonic) -> None:
         """A tick takes up to `costs.knee` rows; `costs` is refined with every tick. `clock` is that of Job.arrival."""
         self._engine = engine
+        self._draw = engine.draw if isinstance(engine, Drawing) else None
         self._costs = costs
         self._clock = clock
         self._shares = Shares()
@@ -198,14 +200,15 @@ class Ticks:
         """
         requests = [self._requests[row.request] for row in rows]
         z = np.empty((len(rows), *self._z_shape), dtype=np.float32)
-        for row, request, place in zip(rows, requests, z):
-            if row.done == 0:
-                request.start(row.sample, place)
-            else:
+        seeds = None if self._draw is None else self._drawn(rows, requests)
+        for i, (row, request, place) in enumerate(zip(rows, requests, z)):
+            if row.done:
                 place[...] = request.z[row.sample]
+            elif seeds is None or seeds[i] == SEED_BOUND:
+                request.start(row.sample, place)
         steps = [request.grid[row.done] for row, request in zip(rows, requests)]
         t, s, a, b = np.array(steps, dtype=np.float32).T.copy()
-        jumped = self._jump(rows, requests, z, t, s)
+        jumped = self._jump(rows, requests, z, t, s, seeds)
         noise = None
         if b.any():
             noise = np.zeros_like(z)
@@ -217,6 +220,20 @@ class Ticks:
             seen += [Seen(requests[i].job, rows[i].done + 1, ahead[k : k + 1]) for k, i in enumerate(shown)]
         return advance(jumped, a, b, noise)
 
+    def _drawn(self, rows: Sequence[Row], requests: Sequence[Request]) -> NDArray[np.uint64] | None:
+        """The seeds of rows whose first noise the engine is to make, u64 [rows], SEED_BOUND for the others; None
+        where all z must be here: rows that are repeated for a second label or to fill up evaluations."""
+        if any(row.width != 1 or request.job.bitwise for row, request in zip(rows, requests)):
+            return None
+        # What a viewer is shown on the way is reckoned from z.
+        own = [
+            None if row.done or request.job.every_step else request.drawn(row.sample)
+            for row, request in zip(rows, requests)
+        ]
+        if not any(seed is not None for seed in own):
+            return None
+        return np.array([SEED_BOUND if seed is None else seed for seed in own], dtype=np.uint64)
+
     def _jump(
         self,
         rows: Sequence[Row],
@@ -224,6 +241,7 @@ class Ticks:
         z: NDArray[np.float32],
         t: NDArray[np.float32],
         s: NDArray[np.float32],
+        seeds: NDArray[np.uint64] | None,
     ) -> NDArray[np.float32]:
         """The jump of every row; of one between two labels, the mean of both jumps, weighted by where it is."""
         labels: list[int] = []
@@ -237,6 +255,8 @@ class Ticks:
         guidance = np.array(scales, dtype=np.float32) if self._with_guidance else None
         label = np.array(labels, dtype=np.int64)
         pinned = any(request.job.bitwise for request in requests)
+        if seeds is not None and self._draw is not None:
+            return self._draw(seeds, z, t, s, label, guidance)
         if len(places) == len(rows) and not pinned:
             return self._engine.jump(z, t, s, label, guidance)
         jump = self._pinned if pinned else self._engine.jump
