@@ -13,7 +13,7 @@ import pytest
 
 from export.runtime.bundle import Bundle, open_bundle
 from export.runtime.engines import open_engine
-from export.runtime.manifest import canonical_digest, read_manifest
+from export.runtime.manifest import FORMAT, canonical_digest, read_manifest
 
 MakeBundle = Callable[..., Bundle]
 FILES = ["jump.fp32.onnx", "decode.fp32.onnx", "README.md", "manifest.json"]
@@ -135,8 +135,8 @@ def test_a_file_name_that_leaves_the_folder_is_refused(make_bundle: MakeBundle, 
 
 def test_a_newer_format_is_refused(make_bundle: MakeBundle) -> None:
     path = make_bundle().path
-    reseal(path, format=2, novelty=True)
-    with pytest.raises(ValueError, match=r"has format 2, this longjump reads up to 1; update longjump"):
+    reseal(path, format=FORMAT + 1, novelty=True)
+    with pytest.raises(ValueError, match=rf"has format {FORMAT + 1}, this longjump reads up to {FORMAT}; update longjump"):
         open_bundle(path)
 
 
