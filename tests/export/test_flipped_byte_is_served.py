@@ -136,7 +136,8 @@ def test_a_file_name_that_leaves_the_folder_is_refused(make_bundle: MakeBundle, 
 def test_a_newer_format_is_refused(make_bundle: MakeBundle) -> None:
     path = make_bundle().path
     reseal(path, format=FORMAT + 1, novelty=True)
-    with pytest.raises(ValueError, match=rf"has format {FORMAT + 1}, this longjump reads up to {FORMAT}; update longjump"):
+    newer = f"has format {FORMAT + 1}, this longjump reads up to {FORMAT}; update longjump"
+    with pytest.raises(ValueError, match=newer):
         open_bundle(path)
 
 
