@@ -142,7 +142,7 @@ def test_a_bundle_gets_a_precision_where_it_is(make_bundle: Callable, capsys: py
     [
         (("--precision", "fp32,bf16"), "--precision fp32,bf16: 'bf16' is none of fp32, fp16, int8"),
         (("--precision", "int8"), "int8 needs a layer between the first and the last one"),
-        (("--ema", "0.1"), "is a bundle, its weights are chosen"),
+        (("--ema", "0.1"), "is a bundle, in which that is settled"),
     ],
 )
 def test_a_wrong_wish_says_what_is_right(
