@@ -288,7 +288,10 @@ def _distance(quality: dict[str, Any], steps: int) -> float | None:
     """The measured distance of a step count, wherever an evaluator that we know puts it; None: not there."""
     for table in (quality, quality.get("steps")):
         entry = table.get(str(steps)) if isinstance(table, dict) else None
-        value = entry.get("fd") if isinstance(entry, dict) else entry
+        if isinstance(entry, dict):  # fd, fd_NETWORK, fid
+            value = next((entry[name] for name in sorted(entry) if name.startswith(("fd", "fid"))), None)
+        else:
+            value = entry
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             return float(value)
     return None

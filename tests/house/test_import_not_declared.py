@@ -23,7 +23,12 @@ SERVING = (
 )
 """Files that must run without the extra `train`."""
 
-OPTIONAL = {"server/fleet/": "redis", "server/observe/traces.py": "otel", "loadtest/": "loadtest"}
+OPTIONAL = {
+    "server/fleet/": "redis",
+    "server/observe/traces.py": "otel",
+    "loadtest/": "loadtest",
+    "trainer/evaluate/": "eval",
+}
 """File or folder -> the extra without which nothing imports it."""
 
 

@@ -1,0 +1,85 @@
+"""A checkpoint and the bundle of it are the same model: the same seeds give figures within the sampling error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export.runtime.bundle import open_bundle
+from loadtest.sweep.findings import quality
+from server.schedule.admission import auto_choices
+
+from .conftest import Small
+
+Evaluate = Callable[..., tuple[int, str]]
+
+
+def measured(evaluate: Evaluate, model: Path, small: Small, out: Path, *more: Any) -> dict[str, Any]:
+    code, said = evaluate(model, "--data", small.data, "--steps", "1,2", "--samples", 32, "--out", out, *more)
+    assert code == 0, said
+    found: dict[str, Any] = json.loads(out.read_text())
+    return found
+
+
+def test_checkpoint_and_bundle_measure_differently(evaluate: Evaluate, small: Small, tmp_path: Path) -> None:
+    checkpoint = measured(evaluate, small.checkpoint, small, tmp_path / "checkpoint.json")
+    bundle = measured(evaluate, small.bundle, small, tmp_path / "bundle.json", "--threads", 1)
+    other = measured(evaluate, small.bundle, small, tmp_path / "other.json", "--threads", 1, "--seed", 5)
+    error = abs(other["steps"]["1"]["fd_enetlite0"] - bundle["steps"]["1"]["fd_enetlite0"])
+    assert error > 0, "control: other seeds are other samples"
+    for steps in ("1", "2"):
+        one, two = checkpoint["steps"][steps], bundle["steps"][steps]
+        assert set(one) == set(two)
+        assert one["fd_enetlite0"] == pytest.approx(two["fd_enetlite0"], abs=error)
+        assert one["precision"] == pytest.approx(two["precision"], abs=2 / 32)
+    assert checkpoint["floor"] == bundle["floor"]
+
+
+def test_results_do_not_reach_those_who_choose_by_them(evaluate: Evaluate, small: Small, tmp_path: Path) -> None:
+    """In the manifest of a new bundle: steps=auto ranks by it, the load tester reads it, a card tells people."""
+    out, graded = tmp_path / "results.json", tmp_path / "graded"
+    found = measured(evaluate, small.bundle, small, out, "--threads", 1, "--write", graded)
+    before, bundle = open_bundle(small.bundle), open_bundle(graded)
+    assert before.manifest.quality == {}, "the bundle that was measured is as it was"
+    distances = {int(steps): line["fd_enetlite0"] for steps, line in found["steps"].items()}
+    assert [quality(bundle.manifest.quality, steps) for steps in (1, 2)] == [
+        ("fd_enetlite0", distances[steps]) for steps in (1, 2)
+    ]
+    assert auto_choices(bundle.manifest) == sorted(distances, key=lambda steps: distances[steps])
+    reverse = {"steps": {str(steps): {"fd_enetlite0": -value} for steps, value in distances.items()}}
+    control = bundle.manifest.model_copy(update={"quality": reverse})
+    assert auto_choices(control) == auto_choices(bundle.manifest)[::-1]
+    told = bundle.manifest.quality
+    assert told["settings"]["samples"] == 32
+    assert told["settings"]["engine"] == "onnxruntime-cpu"
+    assert told["floor"] == found["floor"]
+    assert "not FID" in told["note"]
+    card = bundle.read("README.md").decode()
+    assert card.startswith(before.read("README.md").decode().rstrip())
+    assert "## Evaluation" in card
+    assert {"evaluation.json", "neighbours.png"} <= set(bundle.manifest.files)
+    code, said = evaluate(small.bundle, "--data", small.data, "--samples", 32, "--write", graded)
+    assert code == 2
+    assert "exists" in said
+
+
+def test_card_has_the_figures_twice(evaluate: Evaluate, small: Small, tmp_path: Path) -> None:
+    before = (small.checkpoint / "README.md").read_text()
+    for samples in (16, 24):
+        code, said = evaluate(small.checkpoint, "--data", small.data, "--steps", 1, "--samples", samples)
+        assert code == 0, said
+    card = (small.checkpoint / "README.md").read_text()
+    assert card.count("## Evaluation") == 1
+    assert "24 samples" in card
+    assert "16 samples" not in card
+    assert before.partition("## Evaluation")[0].rstrip() in card
+    for word in ("not FID", "8x8", "24 pictures of the test split", "real", "neighbours.png", "copies at 1"):
+        assert word in card
+    found = json.loads((small.checkpoint / "evaluation.json").read_text())
+    assert found["floor"]["samples"] == 24
+    assert found["settings"]["data"]["sha256"] in (small.data / "data.json").read_text()
+    assert (small.checkpoint / "neighbours.png").read_bytes().startswith(b"\x89PNG")

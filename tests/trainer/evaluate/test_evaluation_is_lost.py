@@ -1,0 +1,123 @@
+"""A killed evaluation goes on, and what does not fit is refused before the work, in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from trainer.evaluate.command import read_steps
+from trainer.evaluate.store import CHUNK, Store
+
+from .conftest import Small
+
+
+def rows(start: int, stop: int) -> NDArray[np.int64]:
+    return np.arange(start, stop)[:, None] * [1, 10]
+
+
+def test_killed_evaluation_begins_anew(tmp_path: Path) -> None:
+    made: list[tuple[int, int]] = []
+
+    def make(start: int, stop: int) -> NDArray[np.int64]:
+        if start == 2 * CHUNK and not made[2:]:
+            made.append((-1, -1))
+            raise KeyboardInterrupt
+        made.append((start, stop))
+        return rows(start, stop)
+
+    with pytest.raises(KeyboardInterrupt):
+        Store(tmp_path, shown=False).rows({"what": "it"}, 3 * CHUNK, make, "it")
+    found = Store(tmp_path, shown=False).rows({"what": "it"}, 3 * CHUNK, make, "it")
+    assert made == [(0, CHUNK), (CHUNK, 2 * CHUNK), (-1, -1), (2 * CHUNK, 3 * CHUNK)]
+    assert (found == rows(0, 3 * CHUNK)).all()
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_more_or_fewer_samples_begin_anew(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make(start: int, stop: int) -> NDArray[np.int64]:
+        made.append(stop - start)
+        return rows(start, stop)
+
+    store = Store(tmp_path, shown=False)
+    for count, wanted in [(CHUNK + 5, [CHUNK, 5]), (2 * CHUNK, [CHUNK]), (CHUNK, []), (CHUNK + 5, [])]:
+        assert (store.rows({"what": "it"}, count, make, "it") == rows(0, count)).all()
+        assert made == wanted
+        made.clear()
+    store.rows({"what": "another"}, CHUNK, make, "another")
+    assert made == [CHUNK]
+
+
+def test_second_evaluation_draws_again(
+    evaluate: Callable[..., tuple[int, str]], small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainer.evaluate import generator
+
+    drawn: list[int] = []
+    opened = generator.from_bundle
+
+    def watched(*args: Any) -> generator.Generator:
+        found = opened(*args)
+
+        def draw(grid: Any, seed: int, labels: Any) -> Any:
+            drawn.append(len(labels))
+            return found.draw(grid, seed, labels)
+
+        return dataclasses.replace(found, draw=draw)
+
+    monkeypatch.setattr(generator, "from_bundle", watched)
+    words = [small.bundle, "--data", small.data, "--steps", 1, "--samples", 16]
+    assert evaluate(*words)[0] == evaluate(*words)[0] == 0
+    assert drawn == [16]
+    assert evaluate(*words, "--seed", 3)[0] == 0
+    assert drawn == [16, 16]
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["--steps", "3"], "has grids for 1, 2 steps"),
+        (["--steps", "1,two"], "step counts are numbers"),
+        (["--samples", "3"], "--samples must be at least 16, not 3"),
+        (["--fid"], "--fid is the distance of Inception's features and of no others: give --inception-weights"),
+        (["--inception-weights", "x.pth"], "--inception-weights are for --fid"),
+        (["--fid", "--inception-weights", "x.pth"], "x.pth: No such file"),
+        (["--guidance", "2"], "no guidance"),
+        (["--ema", "0.1"], "is a bundle, its weights are chosen"),
+        (["--out", "nowhere/x.json"], "nowhere/x.json cannot be written"),
+    ],
+)
+def test_misfit_starts_the_work(
+    evaluate: Callable[..., tuple[int, str]], small: Small, words: list[str], wanted: str
+) -> None:
+    code, said = evaluate(small.bundle, "--data", small.data, *words)
+    assert code == 2
+    assert wanted in said
+    assert said.count("\n") == 1
+
+
+def test_wrong_data_is_measured_against(
+    evaluate: Callable[..., tuple[int, str]], small: Small, grey: Path, points: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "large.npz", images=rng.integers(0, 256, (40, 9, 8, 1), dtype=np.uint8))
+    for data, wanted in [(grey, "no test split"), (points, "holds x"), (tmp_path / "large.npz", "no test split")]:
+        code, said = evaluate(small.bundle, "--data", data)
+        assert code == 2
+        assert wanted in said
+    code, said = evaluate(small.checkpoint, "--data", small.data, "--write", tmp_path / "new")
+    assert code == 2
+    assert "--write is for a bundle" in said
+
+
+def test_steps_are_misread() -> None:
+    assert read_steps(None, [1, 2, 3, 4, 8, 16]) == (1, 2, 4, 8)
+    assert read_steps(None, [5]) == (5,)
+    assert read_steps("4, 1,4", [1, 4]) == (1, 4)

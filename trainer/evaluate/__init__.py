@@ -1,0 +1,1 @@
+"""How good pictures are: `longjump eval`. Extractors make features of them, metrics compare features."""

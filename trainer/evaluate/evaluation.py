@@ -1,0 +1,285 @@
+"""An evaluation from end to end: features of real pictures, samples of each step count, their features, the figures."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainer.data.arrays import Split
+from trainer.data.dataset import Dataset
+from trainer.evaluate import classifier as classifiers
+from trainer.evaluate.distances import frechet, gaussian
+from trainer.evaluate.extractor import Extractor
+from trainer.evaluate.generator import Generator, Pictures
+from trainer.evaluate.measure import Features, Yardstick
+from trainer.evaluate.neighbours import BALL, DENSE_BALL, Floats, nearest
+from trainer.evaluate.panel import NEIGHBOURS, chosen, panel
+from trainer.evaluate.store import Store
+
+FORMAT = 1
+"""Of the results."""
+
+FIRST_SEED = 10_000_000
+"""Of the samples: none of those that a training chose its best checkpoint by (`trainer.score`)."""
+
+LEAST = 16
+"""Samples, and real pictures of a split: fewer have no neighbours to speak of."""
+
+NOT_FID = (
+    "fd_enetlite0 and kid_enetlite0 are distances of EfficientNet-Lite0's features: they are not FID and not KID, and "
+    "compare only with figures of the same network, data, resolution and number of samples"
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be measured."""
+
+    steps: tuple[int, ...]
+    samples: int
+    seed: int = FIRST_SEED
+    reference: Literal["test", "train"] = "test"
+
+
+class Evaluation:
+    """Figures of a generator against a data set.
+
+    Args:
+        generator: what makes the samples.
+        dataset: pictures, with a test split.
+        asked: what is to be measured.
+        store: where everything that takes long is kept.
+        extractor: EfficientNet-Lite0.
+        inception: that of FID; None: no `fid`.
+
+    Raises:
+        ValueError: the two do not fit each other, with what would be right.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        dataset: Dataset,
+        asked: Asked,
+        store: Store,
+        extractor: Extractor,
+        inception: Extractor | None = None,
+    ) -> None:
+        self.generator, self.dataset, self.asked = generator, dataset, asked
+        self.store, self.extractor, self.inception = store, extractor, inception
+        self.splits = fitting(generator, dataset, asked)
+        self.cycle = self._cycle()
+
+    def _cycle(self) -> NDArray[np.int64] | None:
+        """The data's classes of samples, which begin anew where they end: those of the reference, shuffled.
+
+        None where the model or the data has no classes.
+        """
+        real = self.splits[self.asked.reference].labels
+        if real is None or not self.generator.labels:
+            return None
+        return np.asarray(real, np.int64)[np.random.default_rng(0).permutation(len(real))]
+
+    def _classes(self, start: int, stop: int) -> NDArray[np.int64] | None:
+        """Those of samples from START to STOP."""
+        return None if self.cycle is None else self.cycle[np.arange(start, stop) % len(self.cycle)]
+
+    def _labels(self, start: int, stop: int) -> list[int]:
+        """The model's labels of samples from START to STOP."""
+        classes = self._classes(start, stop)
+        if classes is None:
+            return [len(self.generator.labels)] * (stop - start)
+        return [self.generator.labels.index(self.dataset.classes[one]) for one in classes]
+
+    def run(self) -> tuple[dict[str, Any], bytes]:
+        """All figures as JSON, and the panel of neighbours of the first step count as a PNG."""
+        yardstick = self._yardstick()
+        other = "test" if self.asked.reference == "train" else "train"
+        floor = self._floor(yardstick, other)
+        steps, picture = {}, b""
+        for count in self.asked.steps:
+            samples = self._samples(count)
+            features = self._features(self.extractor, self._sampled(count), samples, _steps(count))
+            _, away = nearest(features, yardstick.training)
+            found = yardstick.measure(features, self._classes(0, len(features)), away[:, 0])
+            if "worst_class" in found:
+                found["worst_class"] = self.dataset.classes[found["worst_class"]]
+            if self.inception is not None:
+                found["fid"] = self._fid(self._sampled(count), samples, _steps(count))
+            steps[str(count)] = _short(found)
+            picture = picture or self._panel(samples, features, away[:, 0], yardstick)
+        return {
+            "format": FORMAT,
+            "note": NOT_FID,
+            "model": {"name": self.generator.name, **self.generator.identity},
+            "settings": self._settings(other, floor["samples"], yardstick),
+            "floor": _short(floor),
+            "steps": steps,
+            "made": made(self.extractor.device),
+        }, picture
+
+    def _settings(self, other: str, floor: int, yardstick: Yardstick) -> dict[str, Any]:
+        seed, count = self.asked.seed, self.asked.samples
+        data = self.dataset
+        return {
+            "samples": count,
+            "seeds": [seed, seed + count - 1],
+            "labels": "as the reference has them" if self.cycle is not None else "none",
+            "guidance": self.generator.guidance,
+            "resolution": list(self.generator.size),
+            "data": {"name": data.name, "sha256": data.sha256, "licence": data.info.get("licence", "unknown")},
+            "reference": {"split": self.asked.reference, "pictures": len(yardstick.reference)},
+            "training": {"pictures": len(yardstick.training)},
+            "floor": f"{floor} pictures of the {other} split in place of samples",
+            "extractor": {**self.extractor.identity, "features": yardstick.reference.shape[1]},
+            **({} if self.inception is None else {"fid_extractor": self.inception.identity}),
+            "neighbours": {"precision, recall": BALL, "density, coverage": DENSE_BALL},
+            "kernel": "(a.b/D + 1)^3, unbiased, over all pairs",
+        }
+
+    def _yardstick(self) -> Yardstick:
+        features = {name: self._real(self.extractor, name) for name in self.splits}
+        key = {**self.extractor.identity, "data": self.dataset.sha256}
+        training = features["train"]
+        fresh: Floats = self.store.array(
+            {"what": "distances of the test split to the training split", **key},
+            lambda: nearest(features["test"], training)[1][:, 0],
+        )
+        classifier, labels, classes = None, self.dataset.train.labels, len(self.dataset.classes)
+        if self.cycle is not None and labels is not None:
+            packed = self.store.array(
+                {"what": "classifier of the training split", **key},
+                lambda: _pack(classifiers.fit(training, np.asarray(labels, np.int64), classes)),
+            )
+            classifier = classifiers.Classifier(packed[:, :-1], packed[:, -1])
+        return Yardstick(features[self.asked.reference], training, fresh, classifier)
+
+    def _floor(self, yardstick: Yardstick, other: str) -> dict[str, Any]:
+        """The figures of real pictures in the place of samples."""
+        features = self._real(self.extractor, other)
+        rows = _some(len(features), self.asked.samples)
+        test = self.splits["test"]
+        found: dict[str, Any] = {"samples": len(rows), **yardstick.distances(features[rows])}
+        if yardstick.classifier is not None and test.labels is not None:  # not of pictures that it was fitted to
+            on_test = yardstick.accuracy(self._real(self.extractor, "test"), np.asarray(test.labels, np.int64))
+            found["class_accuracy"] = on_test["class_accuracy"]
+        if self.inception is not None:
+            reference = gaussian(self._real(self.inception, self.asked.reference))
+            found["fid"] = frechet(gaussian(self._real(self.inception, other)[rows]), reference)
+        return found
+
+    def _fid(self, what: dict[str, Any], samples: Pictures, title: str) -> float:
+        assert self.inception is not None
+        features = self._features(self.inception, what, samples, title)
+        return frechet(gaussian(features), gaussian(self._real(self.inception, self.asked.reference)))
+
+    def _sampled(self, steps: int) -> dict[str, Any]:
+        """All that sample i depends on, for every i."""
+        return {
+            "what": "samples",
+            "model": self.generator.identity,
+            "grid": [list(step) for step in self.generator.grid(steps)],
+            "guidance": self.generator.guidance,
+            "seed": self.asked.seed,
+            "labels": None
+            if self.cycle is None
+            else hashlib.sha256(np.array(self._labels(0, len(self.cycle))).tobytes()).hexdigest(),
+        }
+
+    def _samples(self, steps: int) -> Pictures:
+        grid, seed = self.generator.grid(steps), self.asked.seed
+
+        def make(start: int, stop: int) -> Pictures:
+            return self.generator.draw(grid, seed + start, self._labels(start, stop))
+
+        return self.store.rows(self._sampled(steps), self.asked.samples, make, f"{_steps(steps)}: drawing")
+
+    def _real(self, extractor: Extractor, split: str) -> Features:
+        what = {"what": "pictures", "data": self.dataset.sha256, "split": split}
+        return self._features(extractor, what, self.splits[split].x, f"{split} split")
+
+    def _features(self, extractor: Extractor, of: dict[str, Any], pictures: Pictures, title: str) -> Features:
+        """Of pictures, and what those are."""
+        what = {**extractor.identity, "what": "features", "of": of}
+        title = f"{title}: features by {extractor.title.partition(' ')[0]}"
+        return self.store.rows(what, len(pictures), lambda start, stop: extractor(pictures[start:stop]), title)
+
+    def _panel(self, samples: Pictures, features: Features, away: Floats, yardstick: Yardstick) -> bytes:
+        halves = []
+        for rows in chosen(away):
+            places, _ = nearest(features[rows], yardstick.training, NEIGHBOURS)
+            train = self.splits["train"].x
+            halves.append((samples[rows], np.stack([[train[place] for place in row] for row in places])))
+        return panel(halves)
+
+
+def fitting(generator: Generator, dataset: Dataset, asked: Asked) -> dict[str, Split]:
+    """The splits of a data set that a generator can be measured against; ValueError where that has no sense."""
+    if dataset.train.key != "images":
+        raise ValueError(f"data set {dataset.name} holds {dataset.train.key}; pictures are measured against pictures")
+    if dataset.test is None:
+        raise ValueError(
+            f"data set {dataset.name} has no test split, and against pictures that were trained on copies look best; "
+            "build it with one (`longjump data build --help`: --test, --test-share)"
+        )
+    splits = {"train": dataset.train, "test": dataset.test}
+    for name, split in splits.items():
+        if len(split.x) < LEAST:
+            raise ValueError(
+                f"the {name} split of {dataset.name} has {len(split.x)} pictures; at least {LEAST} it takes"
+            )
+    if asked.samples < LEAST:
+        raise ValueError(f"--samples must be at least {LEAST}, not {asked.samples}")
+    if dataset.shape[:2] != generator.size:
+        wanted, found = ("x".join(map(str, size)) for size in (generator.size, dataset.shape[:2]))
+        raise ValueError(f"{generator.name} makes pictures of {wanted}, but {dataset.name} holds {found}")
+    unknown = [name for name in dataset.classes if name not in generator.labels]
+    if generator.labels and (unknown or not dataset.classes):
+        what = f"no class {unknown[0]!r}" if unknown else "labels, but the data has none"
+        raise ValueError(f"{generator.name} and data set {dataset.name} do not fit: the model has {what}")
+    for steps in asked.steps:
+        generator.grid(steps)
+    return splits
+
+
+def made(device: torch.device) -> dict[str, str]:
+    """When and with what."""
+    try:
+        longjump = version("longjump")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        longjump = "unknown"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "longjump": longjump,
+        "torch": torch.__version__,
+        "device": name,
+    }
+
+
+def _some(count: int, most: int) -> NDArray[np.int64]:
+    """At most so many rows of `count`, drawn at random with a fixed seed, in order."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:most])
+
+
+def _pack(classifier: classifiers.Classifier) -> NDArray[np.float32]:
+    return np.concatenate([classifier.weight, classifier.bias[:, None]], axis=1)
+
+
+def _steps(count: int) -> str:
+    return f"{count} step" + "s" * (count != 1)
+
+
+def _short(figures: dict[str, Any]) -> dict[str, Any]:
+    """Numbers with six digits that count."""
+    return {
+        name: _short(value) if isinstance(value, dict) else float(f"{value:.6g}") if isinstance(value, float) else value
+        for name, value in figures.items()
+    }

@@ -1,0 +1,113 @@
+"""What is evaluated: a checkpoint or a bundle, as something that makes pictures, known by hashes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.runtime.grids import Grid, Step
+
+if TYPE_CHECKING:
+    import torch
+
+    from export.runtime.bundle import Bundle
+
+BATCH = 64
+
+Pictures = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Generator:
+    """A model with its sampler: bytes of pictures, as a server would send them."""
+
+    name: str
+    identity: dict[str, Any]
+    """What it is, by hashes, and how it is run."""
+    labels: tuple[str, ...]
+    size: tuple[int, int]
+    """(H, W) of its pictures."""
+    grids: dict[int, Grid]
+    guidance: float | None
+    draw: Callable[[Grid, int, Sequence[int]], Pictures]
+    """Pictures uint8 [N, H, W, 3] of a grid, the first seed, and a label for each."""
+
+    def grid(self, steps: int) -> Grid:
+        """The grid of that many steps; ValueError that says which there are."""
+        if steps not in self.grids:
+            known = ", ".join(map(str, sorted(self.grids)))
+            raise ValueError(f"--steps {steps}: {self.name} has grids for {known} steps")
+        return self.grids[steps]
+
+
+def from_checkpoint(path: Path, ema: str | None, guidance: float | None, device: torch.device) -> Generator:
+    """The network of a checkpoint folder, or of a run's newest. Raises as `load_checkpoint`, and for no pictures."""
+    from models.checkpoint import find_checkpoint, find_weights, load_checkpoint
+    from trainer.sampling import draw, to_images
+
+    folder = find_checkpoint(path)
+    flow_map, config = load_checkpoint(folder, ema)
+    if config.kind != "image":
+        raise ValueError(f"{folder} makes points, not pictures")
+    if config.data.get("latents"):
+        raise ValueError(f"{folder} makes latents; export it with its autoencoder, and give the bundle")
+    weights, file = find_weights(folder, config, ema)
+    told = config.guidance
+    if told is None and guidance not in (None, 1.0):
+        raise ValueError(f"--guidance {guidance:g}: {folder} takes no guidance; leave it out")
+    if told is not None and guidance is not None and not told.min <= guidance <= told.max:
+        raise ValueError(f"--guidance {guidance:g}: {folder} takes {told.min:g} to {told.max:g}")
+    scale = None if told is None else told.default if guidance is None else guidance
+    flow_map.to(device)
+
+    def pictures(grid: Grid, seed: int, labels: Sequence[int]) -> Pictures:
+        return to_images(draw(flow_map, config.shape, grid, labels, seed, scale))
+
+    identity = {
+        "kind": "checkpoint",
+        "method": config.method,
+        "step": config.step,
+        "weights": weights,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "device": device.type,
+    }
+    grids = {int(steps): tuple(Step(*jump) for jump in grid) for steps, grid in config.grids.items()}
+    return Generator(folder.name, identity, config.labels, (config.shape[1], config.shape[2]), grids, scale, pictures)
+
+
+def from_bundle(
+    bundle: Bundle, guidance: float | None, engine: str | None, precision: str | None, threads: int | None
+) -> Generator:
+    """A bundle in the engine that serves it. Raises as `open_engine`, and for no pictures."""
+    from export.runtime.engines import open_engine
+    from export.runtime.sampler import sample
+
+    manifest = bundle.manifest
+    if manifest.image_shape is None:
+        raise ValueError(f"{bundle.path} makes points, not pictures")
+    scale = manifest.check_guidance(guidance)
+    runner = open_engine(bundle, threads, engine, precision)
+    most = runner.choice.entry.batch[1] or BATCH
+
+    def pictures(grid: Grid, seed: int, labels: Sequence[int]) -> Pictures:
+        seeds = range(seed, seed + len(labels))
+        z = sample(runner.jump, manifest.z_shape, grid, seeds, labels, scale, min(BATCH, most))
+        return np.concatenate([runner.decode(z[start : start + BATCH]) for start in range(0, len(z), BATCH)])
+
+    identity = {
+        "kind": "bundle",
+        "method": manifest.method,
+        "digest": manifest.digest,
+        "engine": runner.choice.name,
+        "precision": runner.choice.entry.precision,
+        "fingerprint": runner.fingerprint,
+    }
+    height, width, _ = manifest.image_shape
+    grids = {steps: manifest.grid(steps) for steps in manifest.steps}
+    return Generator(manifest.name, identity, tuple(manifest.labels), (height, width), grids, scale, pictures)
