@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 
 def positive(text: str) -> int:
@@ -25,6 +26,16 @@ def port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
     return int(text)
+
+
+def gpus(text: str) -> tuple[str, ...]:
+    """An argument that lists GPUs, each once, by what CUDA_VISIBLE_DEVICES takes."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(re.fullmatch(r"[0-9]+|(GPU|MIG)-[0-9A-Za-z/-]+", name) for name in names):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of GPUs, such as 0,1 or GPU-8932f937")
+    if len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"{text!r} names a GPU twice")
+    return names
 
 
 def number(text: str) -> float:

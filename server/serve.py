@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from export.runtime.cores import available_cores
 from export.runtime.flags import add_engine_arguments
-from server.arguments import port, positive, whole
+from server.arguments import gpus, port, positive, whole
 from server.backend.supervisor import END_SECONDS, WORKER, Child, bundle_name, worker_command
 from server.errands.flags import add_job_arguments, read_bounds, read_hooks
 from server.fleet.arguments import add_commons_arguments, add_redis_arguments
@@ -143,6 +143,14 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
         help="worker processes of each bundle (default: %(default)s)",
     )
     workers.add_argument(
+        "--gpus",
+        type=gpus,
+        default=(),
+        metavar="LIST",
+        help="one worker process of each bundle on each of these GPUs, in place of --cpu-workers: numbers or names as "
+        "CUDA_VISIBLE_DEVICES takes them, such as 0,1,2,3 (default: the first one, where an engine uses a GPU)",
+    )
+    workers.add_argument(
         "--threads",
         type=positive,
         metavar="N",
@@ -173,6 +181,11 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def count_workers(args: argparse.Namespace) -> int:
+    """Worker processes of each bundle."""
+    return len(args.gpus) or int(args.cpu_workers)
+
+
 def run(args: argparse.Namespace, worker: Sequence[str] = WORKER) -> int:
     """Serve until a signal; 0 after a drain, 1 if some accepted request was not answered.
 
@@ -185,18 +198,19 @@ def run(args: argparse.Namespace, worker: Sequence[str] = WORKER) -> int:
         return _run_for_a_fleet(args, started)
     bundles = [default_bundle(path) for path in args.bundles or [None]]
     check_names(bundles)
-    threads = args.threads or default_threads(len(bundles) * args.cpu_workers)
+    threads = args.threads or default_threads(len(bundles) * count_workers(args))
 
-    def command(bundle: Path) -> Sequence[str]:
-        return worker_command(worker, bundle, threads, args.max_rows, args.cost_cache, args.engine, args.precision)
+    def command(bundle: Path, number: int) -> Sequence[str]:
+        gpu = args.gpus[number % len(args.gpus)] if args.gpus else None
+        return worker_command(worker, bundle, threads, args.max_rows, args.cost_cache, args.engine, args.precision, gpu)
 
     listener = _listen(args.host, args.port)
     # First of all the workers: they load their engines on other cores while this process loads the HTTP side.
     children: list[list[Child]] = [[] for _ in bundles]
     try:
         for bundle, own in zip(bundles, children, strict=True):
-            for _ in range(args.cpu_workers):
-                own.append(Child(command(bundle)))
+            for number in range(count_workers(args)):
+                own.append(Child(command(bundle, number)))
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -249,7 +263,7 @@ async def _open(
     args: argparse.Namespace,
     bundles: Sequence[Path],
     children: Sequence[Sequence[Child]],
-    command: Callable[[Path], Sequence[str]],
+    command: Callable[[Path, int], Sequence[str]],
     metrics: Metrics,
 ) -> tuple[Lines, Alone]:
     """The lines of worker processes of this machine."""
@@ -259,7 +273,7 @@ async def _open(
 
     setup = Setup(
         command=command,
-        workers=args.cpu_workers,
+        workers=count_workers(args),
         max_rows=args.max_rows,
         bounds=_bounds(args),
         deadline=args.deadline / 1000,

@@ -35,8 +35,8 @@ class Observer(Protocol):
 class Setup:
     """What all lines of a server have in common."""
 
-    command: Callable[[Path], Sequence[str]]
-    """The command of a worker for a bundle's folder."""
+    command: Callable[[Path, int], Sequence[str]]
+    """The command of a worker for a bundle's folder; the number says which of its line's workers it is."""
     workers: int
     """Worker processes of each line."""
     max_rows: int
@@ -63,11 +63,12 @@ class Line:
         self.ready = asyncio.Event()
         """Set when every worker was warm once."""
 
-        def spawn() -> Child:
-            return Child(setup.command(folder))
+        def spawn(number: int) -> Callable[[], Child]:
+            return lambda: Child(setup.command(folder, number))
 
         self.supervisors = tuple(
-            Supervisor(child, spawn, self.dispatch, self._accept, setup.hang_seconds, setup.say) for child in children
+            Supervisor(child, spawn(number), self.dispatch, self._accept, setup.hang_seconds, setup.say)
+            for number, child in enumerate(children)
         )
         for supervisor in self.supervisors:
             supervisor.on_restart = self._restarted

@@ -114,8 +114,8 @@ class Lines:
     def _spawn(self, folder: Path) -> list[Child]:
         children: list[Child] = []
         try:
-            for _ in range(self._setup.workers):
-                children.append(Child(self._setup.command(folder)))
+            for number in range(self._setup.workers):
+                children.append(Child(self._setup.command(folder, number)))
         except OSError:
             for child in children:
                 child.kill()

@@ -124,12 +124,14 @@ def worker_command(
     cost_cache: Path | None = None,
     engine: str | None = None,
     precision: str | None = None,
+    gpu: str | None = None,
 ) -> list[str]:
     """The whole command of a worker process, but for its socket.
 
-    `cost_cache` None: the user's cache folder; `engine` and `precision` None: the best that runs.
+    `cost_cache` None: the user's cache folder; `engine` and `precision` None: the best that runs; `gpu` None: the
+    first.
     """
-    chosen = {"--cost-cache": cost_cache, "--engine": engine, "--precision": precision}
+    chosen = {"--cost-cache": cost_cache, "--engine": engine, "--precision": precision, "--gpu": gpu}
     options = [text for flag, value in chosen.items() if value is not None for text in (flag, str(value))]
     return [*worker, "--bundle", str(bundle), "--threads", str(threads), "--max-rows", str(max_rows), *options]
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from server.arguments import port, positive
 from server.backend.supervisor import END_SECONDS, WORKER, Child, worker_command
 from server.fleet.arguments import add_redis_arguments
-from server.serve import add_worker_arguments, check_names, default_bundle, default_threads
+from server.serve import add_worker_arguments, check_names, count_workers, default_bundle, default_threads
 
 WIDE = 2**40
 """A bound that is none: the fleet's queue is bounded where work is admitted."""
@@ -75,16 +75,17 @@ def run(args: argparse.Namespace, worker: Sequence[str] = WORKER) -> int:
     started = time.monotonic()
     bundles = [default_bundle(path) for path in args.bundles or [None]]
     check_names(bundles)
-    threads = args.threads or default_threads(len(bundles) * args.cpu_workers)
+    threads = args.threads or default_threads(len(bundles) * count_workers(args))
 
-    def command(bundle: Path) -> Sequence[str]:
-        return worker_command(worker, bundle, threads, args.max_rows, args.cost_cache, args.engine, args.precision)
+    def command(bundle: Path, number: int) -> Sequence[str]:
+        gpu = args.gpus[number % len(args.gpus)] if args.gpus else None
+        return worker_command(worker, bundle, threads, args.max_rows, args.cost_cache, args.engine, args.precision, gpu)
 
     children: list[list[Child]] = [[] for _ in bundles]
     try:
         for bundle, own in zip(bundles, children, strict=True):
-            for _ in range(args.cpu_workers):
-                own.append(Child(command(bundle)))
+            for number in range(count_workers(args)):
+                own.append(Child(command(bundle, number)))
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -99,7 +100,7 @@ async def _work(
     args: argparse.Namespace,
     bundles: Sequence[Path],
     children: Sequence[Sequence[Child]],
-    command: Callable[[Path], Sequence[str]],
+    command: Callable[[Path, int], Sequence[str]],
     started: float,
 ) -> int:
     from server.backend.line import Line, Setup
@@ -122,7 +123,7 @@ async def _work(
     metrics = Metrics()
     setup = Setup(
         command=command,
-        workers=args.cpu_workers,
+        workers=count_workers(args),
         max_rows=args.max_rows,
         bounds=Bounds(WIDE, WIDE, WIDE),
         deadline=DEADLINES["interactive"],

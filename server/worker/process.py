@@ -153,12 +153,15 @@ def main(argv: Sequence[str] | None = None, opener: EngineOpener | None = None) 
     parser.add_argument("--threads", type=int)
     parser.add_argument("--engine")
     parser.add_argument("--precision")
+    parser.add_argument("--gpu")
     parser.add_argument("--max-rows", type=int, required=True)
     parser.add_argument("--cost-cache", type=Path, default=default_folder())
     args = parser.parse_args(argv)
     # Ctrl-C and a service manager signal the whole group. The API process drains; until it closes the socket, we work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if args.gpu is not None:  # before an engine's library looks
+        os.environ["CUDA_VISIBLE_DEVICES"] = args.gpu
     sock = socket.socket(fileno=args.fd)
     threads = args.threads or available_cores()
     marks = [time.monotonic()]

@@ -50,11 +50,12 @@ def next_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def serving(folder: Path, tmp_path: Path, workers: int = 1) -> AsyncIterator[Lines]:
     """The lines of a server for one bundle, with workers that are processes and engines that are fakes."""
 
-    def command(bundle: Path) -> list[str]:
+    def command(bundle: Path, number: int) -> list[str]:
         return worker_command(WORKER, bundle, 1, 4, tmp_path / "costs")
 
     setup = Setup(command, workers, 4, Bounds(1000, 10_000, 2**20), 60.0, 30.0, Silent(), lambda text: None)
-    lines = Lines([Line([Child(command(folder)) for _ in range(workers)], folder, setup)], setup, retire_seconds=0.0)
+    children = [Child(command(folder, number)) for number in range(workers)]
+    lines = Lines([Line(children, folder, setup)], setup, retire_seconds=0.0)
     try:
         async with asyncio.timeout(PATIENCE):
             await lines.ready()
