@@ -22,7 +22,7 @@ def test_connections_stall_and_break(fleet: Standing, tell: Tell) -> None:
     for number, link in enumerate(fleet.links):
         link.lossy(10 * int(os.environ.get(ROUND, 0)) + number, stalls=0.05, breaks=0.03)
     heard = []
-    while sum(link.broken for link in fleet.links) < broken + 8:
+    while sum(link.broken for link in fleet.links) < broken + 16:
         heard += fleet.send(12).heard()
     counts = tell("lossy links", heard)
     assert counts.errored == 0

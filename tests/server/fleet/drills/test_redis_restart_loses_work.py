@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import random
 import signal
 import time
 
 from ...conftest import eventually
-from .conftest import Standing, Tell
+from .conftest import ROUND, Standing, Tell
 
 
 def test_redis_killed_and_back_with_its_memory(fleet: Standing, tell: Tell) -> None:
@@ -33,6 +35,22 @@ def test_redis_killed_and_back_without_memory(fleet: Standing, tell: Tell) -> No
     after = fleet.send(8).heard()
     tell("Redis killed, back without memory", sent.heard() + meanwhile + after)
     assert [one.fate for one in after] == ["answered"] * 8
+
+
+def test_redis_killed_again_and_again(fleet: Standing, tell: Tell) -> None:
+    """At moments of chance, while requests come and go; who was not let in hears so."""
+    chance = random.Random(int(os.environ.get(ROUND, 0)))
+    sent = []
+    for _ in range(4):
+        sent.append(fleet.send(12))
+        time.sleep(chance.uniform(0, 0.3))
+        fleet.redis.kill()
+        sent.append(fleet.send(4))
+        fleet.redis.start()
+        eventually(fleet.whole, "all are back")
+    counts = tell("Redis killed 4 times under load", [one for some in sent for one in some.heard()])
+    assert counts.errored == 0
+    assert counts.answered > 0
 
 
 def test_redis_stops_for_a_while(fleet: Standing, tell: Tell) -> None:
