@@ -43,6 +43,9 @@ AGAIN_SECONDS = 1.0
 SETTLE_SECONDS = 0.5
 """From the return of Redis to the search for what it lost: answers that it kept are read first."""
 
+LOOKED_FOR = 64
+"""Jobs that one script looks for."""
+
 CONTROL_SECONDS = 60.0
 """How long an agent may take to hear that nobody waits for an entry any more."""
 
@@ -259,7 +262,10 @@ class InFlight:
         if entry is None:
             raise Overtaken(line.refusal(job, asked.size, time.monotonic()))
         asked.entry = entry
-        if str(job.id) in self._asked and asked.timer is None:
+        if str(job.id) not in self._asked:
+            if asked.answer.cancelled() or asked.answer.exception() is not None:
+                self._begin(self._withdraw(asked))  # in the meantime nobody waits any more
+        elif asked.timer is None:
             self._look_later(asked, max(0.0, job.deadline - time.monotonic()))
 
     def _too_late(self, asked: _Asked, done: asyncio.Future[Any]) -> None:
@@ -310,16 +316,26 @@ class InFlight:
 
     async def _search(self) -> None:
         await asyncio.sleep(SETTLE_SECONDS)
-        for asked in list(self._asked.values()):
-            if asked.entry is None or asked.answer.done():
-                continue
+        by_stream: dict[str, dict[bytes, _Asked]] = {}
+        for asked in self._asked.values():
+            if asked.entry is not None:
+                by_stream.setdefault(asked.queue[0], {})[asked.entry] = asked
+        for stream, entries in by_stream.items():
+            ids = list(entries)
+            for first in range(0, len(ids), LOOKED_FOR):
+                some = ids[first : first + LOOKED_FOR]
+                try:
+                    missing = await self._pipe.call(*script("missing", [stream], *some))
+                except (Away, ResponseError):
+                    return  # Redis will be back once more, or each job is looked for at its deadline
+                await asyncio.gather(*(self._put_again(entries[entry]) for entry in missing))
+
+    async def _put_again(self, asked: _Asked) -> None:
+        """Give a job that Redis lost to it once more."""
+        if str(asked.job.id) in self._asked:
             try:
-                found = await self._pipe.call("XRANGE", asked.queue[0], asked.entry, asked.entry)
-                if not found and str(asked.job.id) in self._asked:
-                    await self._put(asked, forced=True)
-            except Away:
-                return  # it will return once more
-            except (ResponseError, Overtaken, Stopped) as error:
+                await self._put(asked, forced=True)
+            except (Overtaken, Stopped) as error:
                 self._end(asked, Stopped(f"the request was lost: {error}"))
 
     def _end(self, asked: _Asked, outcome: Result | JobFailed) -> None:

@@ -49,6 +49,8 @@ class Puller:
         self._first = first
         self._asked: float | None = None
         """Since when a read waits for work."""
+        self._dry = False
+        """Whether the last read waited in vain."""
         self._cursor: bytes | str = "0-0"
         self._stopping = False
 
@@ -79,6 +81,7 @@ class Puller:
                     await pause.wait()
                     continue
                 pause.reset()
+                self._dry = not answer
                 most = min(MOST, 2 * most)
                 for entry, fields in answer[0][1] if answer else ():
                     await self._hold.take(self._priority, entry, fields)
@@ -87,7 +90,9 @@ class Puller:
 
     def hurry(self) -> float:
         """Seconds until it is known that there is no work here: what is there comes within a round trip."""
-        settled = 0.002 + 1.5 * self._clock.round_trip
+        if self._dry:
+            return 0.0
+        settled = min(BLOCK_SECONDS / 2, 0.002 + 1.5 * self._clock.round_trip)
         return settled if self._asked is None else max(0.0, self._asked + settled - time.monotonic())
 
     async def reclaim(self, channel: Channel, lease: float) -> None:

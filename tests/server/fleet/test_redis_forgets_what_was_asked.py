@@ -113,3 +113,22 @@ def test_job_that_nobody_can_find_ends_with_an_error(server: RedisServer) -> Non
         await asyncio.wait({first}, timeout=30)
 
     over_redis(server, test)
+
+
+def test_request_that_is_given_up_while_it_is_asked_is_taken_back(server: RedisServer) -> None:
+    """Its client left, or the server stops, before Redis has said that it has it."""
+
+    async def test(road: RedisRoad) -> None:
+        first = await road.submit(job(0, n=ROOM))
+        await until(lambda: 0 in road.worker.jobs)
+        for give_up in (lambda: road.cancel(job(1)), lambda: road.close("the server stops")):
+            submitting = asyncio.ensure_future(road.submit(job(1)))
+            await asyncio.sleep(0)
+            give_up()
+            answer = await submitting
+            await asyncio.wait({answer}, timeout=30)
+        await asyncio.wait({first}, timeout=30)
+        await until(lambda: road.worker.cancelled == [0])
+        assert road.worker.seen == [0]
+
+    over_redis(server, test)
