@@ -8,6 +8,7 @@ An errand is what HTTP calls a job (a `server.jobs.Job` is what a worker is give
     webhook      which hosts may be told, how a message is signed, how it is sent
     courier      tells those who want to be told, again until they have heard
     office       the three together, for one process
+    tally        what is counted, for /metrics
     endpoints    /jobs and what is under it
     docs         the same for the OpenAPI document
     flags        the command line's part

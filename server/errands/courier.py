@@ -11,6 +11,7 @@ import time
 
 from server.errands.errand import Record
 from server.errands.store import Due, Store, Unreachable
+from server.errands.tally import Tally
 from server.errands.webhook import Hooks, Unsent, secret_key
 
 DELAYS = (1.0, 5.0, 30.0, 120.0, 600.0, 1800.0)
@@ -30,8 +31,9 @@ LOG = logging.getLogger("longjump")
 class Courier:
     """Of one process."""
 
-    def __init__(self, store: Store, hooks: Hooks) -> None:
+    def __init__(self, store: Store, hooks: Hooks, tally: Tally) -> None:
         self._store = store
+        self._tally = tally
         self._hooks = hooks
         self._sending: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -74,11 +76,14 @@ class Courier:
             status, why = 0, str(error)
         with contextlib.suppress(Unreachable):  # it is due again in a while
             if not why:
+                self._tally.messages["delivered"] += 1
                 await self._store.told(errand.id, "delivered")
             elif status == GONE or due.tries > len(DELAYS):
+                self._tally.messages["failed"] += 1
                 LOG.warning("the message of job %s to its webhook is given up: %s", errand.id, why)
                 await self._store.told(errand.id, "failed")
             else:
+                self._tally.messages["retried"] += 1
                 delay = DELAYS[due.tries - 1] * random.uniform(1.0, 1.1)
                 await self._store.told(errand.id, "waiting", delay)
 

@@ -126,8 +126,9 @@ class Jobs:
 class Job:
     """What is under /jobs/ID, to be the handle of an Endpoint."""
 
-    def __init__(self, office: Office) -> None:
+    def __init__(self, office: Office, lines: Roads) -> None:
         self._office = office
+        self._lines = lines
 
     async def __call__(self, exchange: Exchange) -> None:
         """Tell of a job, give its result or its events, or end it."""
@@ -182,7 +183,8 @@ class Job:
         )
 
     async def _events(self, exchange: Exchange, record: Record) -> None:
-        """An event `job` with the document now and whenever it changes, until it is over."""
+        """An event `job` with the document now and whenever it changes, until it is over. A server that stops leaves a
+        job that goes on elsewhere, and its events with it."""
         gone = asyncio.Event()
         exchange.departures.add(gone.set)
         loop = asyncio.get_running_loop()
@@ -199,6 +201,9 @@ class Job:
                     sent = loop.time()
                     await exchange.write(b": still working\n\n", False)
                 if over:
+                    return
+                if self._lines.draining and self._office.store.lasting:
+                    await exchange.write(b": this server stops; ask again\n\n", True)
                     return
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):

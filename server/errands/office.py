@@ -9,6 +9,7 @@ from server.errands.courier import Courier
 from server.errands.errand import End, Errand, Record
 from server.errands.runner import Runner
 from server.errands.store import Store
+from server.errands.tally import Tally
 from server.errands.webhook import Hooks
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ class Office:
     def __init__(self, store: Store, desk: Desk, lines: Roads, max_images: int, hooks: Hooks) -> None:
         self.store = store
         self.hooks = hooks
-        self._courier = Courier(store, hooks)
-        self._runner = Runner(store, desk, lines, max_images, self._courier.wake)
+        self.tally = Tally()
+        self._courier = Courier(store, hooks, self.tally)
+        self._runner = Runner(store, desk, lines, max_images, self.tally, self._courier.wake)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -40,6 +42,7 @@ class Office:
     async def cancel(self, errand_id: str) -> None:
         """End an errand, if it is not over. Raises Unreachable."""
         if await self.store.end(errand_id, End("cancelled"), mine=False):
+            self.tally.ended["cancelled"] += 1
             self._runner.cancel(errand_id)
             self._courier.wake()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from server.errands.errand import End
 from server.errands.store import Store, Taken, Unreachable
+from server.errands.tally import Tally
 from server.http import problem, reply
 from server.http.ask import Ask, read, settle
 from server.http.departure import Stays
@@ -43,8 +44,11 @@ _Made = TypeVar("_Made")
 class Runner:
     """Of one process."""
 
-    def __init__(self, store: Store, desk: Desk, lines: Roads, max_images: int, ended: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, desk: Desk, lines: Roads, max_images: int, tally: Tally, ended: Callable[[], None]
+    ) -> None:
         """`ended` is called when an errand has ended here."""
+        self._tally = tally
         self._store = store
         self._desk = desk
         self._lines = lines
@@ -53,7 +57,6 @@ class Runner:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
-        self._stopping = False
 
     def wake(self) -> None:
         """There may be something to take."""
@@ -82,7 +85,6 @@ class Runner:
     async def close(self, patience: float) -> int:
         """Take no more that others can run, finish what was taken within `patience` seconds, and hand back the rest:
         how many are lost."""
-        self._stopping = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 while self._running or self._store.only_here:
@@ -103,15 +105,19 @@ class Runner:
 
     async def _take(self) -> None:
         room = PARALLEL - len(self._running)
-        if room < 1 or not self._lines.complete or not self._lines.models or (self._stopping and self._store.lasting):
-            return
+        if room < 1 or not self._lines.complete or not self._lines.models:
+            return  # nobody knows yet what could be asked for
+        if self._lines.draining and self._store.lasting:
+            return  # others will run it
         for taken in await self._store.take(room):
             task = asyncio.get_running_loop().create_task(self._carry(taken))
             self._running[taken.errand.id] = task
+            self._tally.running = len(self._running)
             task.add_done_callback(lambda done, one=taken.errand.id: self._over(one, done))  # type: ignore[misc]
 
     def _over(self, errand_id: str, done: asyncio.Task[None]) -> None:
         self._running.pop(errand_id, None)
+        self._tally.running = len(self._running)
         if not done.cancelled() and done.exception() is not None:
             LOG.error("an error while a job was run", exc_info=done.exception())
         self._wake.set()
@@ -134,24 +140,27 @@ class Runner:
                 "failed", problem=problem.failed("an error of the server's own; its log has the details").document()
             )
         if await _insist(lambda: self._store.end(errand.id, end, result)):
+            self._tally.ended[end.state] += 1
             self._ended()
 
     async def _make(self, taken: Taken, until: float) -> tuple[End, Reply]:
         """The result of an errand. Raises Problem."""
         errand = taken.errand
-        plan = settle(read(Ask, [(errand.fields, True)], self._lines.models, self._max_images))
-        plan, as_json = represented(plan, errand.as_json)
+        why = ""
         while True:
             now = time.monotonic()
             if now >= until:
-                raise problem.expired("its deadline passed before it was begun")
+                raise problem.expired(f"its deadline passed before it was begun{why}")
             visit = Visit(errand.client, errand.priority, now, until - now)
             try:
+                plan = settle(read(Ask, [(errand.fields, True)], self._lines.models, self._max_images))
+                plan, as_json = represented(plan, errand.as_json)
                 answer = await self._desk.answer(plan, visit, Stays())
                 break
             except Problem as refused:
-                if refused.status not in (429, 503):
+                if not _passing(refused):
                     raise
+                why = f"; when it was last tried: {refused.detail}"
                 least, most = AGAIN_SECONDS
                 pause = min(most, max(least, refused.extra.get("retry_after_seconds", least)))
                 await asyncio.sleep(min(pause, max(0.0, until - time.monotonic())))
@@ -164,6 +173,12 @@ class Runner:
         headers = ((b"content-type", media_type.encode()), *reply.used(plan, answer))
         about = {**reply.about(plan, answer.steps), "media_type": media_type, "bytes": len(body)}
         return End("done", result=about), Reply(200, headers, body)
+
+
+def _passing(refused: Problem) -> bool:
+    """Whether it may be different a little later: there is no room now, or nobody who serves the model now."""
+    no_model = any(error.get("field") == "model" for error in refused.extra.get("errors", ()))
+    return refused.status in (429, 503) or no_model
 
 
 async def _insist(work: Callable[[], Awaitable[_Made]]) -> _Made:

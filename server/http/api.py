@@ -16,6 +16,7 @@ from starlette.routing import Route
 from server.backend.roads import Roads
 from server.errands.endpoints import Job, Jobs
 from server.errands.office import Office
+from server.errands.tally import JobSeries
 from server.errands.webhook import Hooks
 from server.http import problem
 from server.http.cache import ResponseCache
@@ -60,6 +61,7 @@ def build_app(
     metrics.watch_cache(cache)
     desk = Desk(lines, cache, metrics)
     office = Office(commons.errands, desk, lines, max_images, hooks)
+    metrics.add(JobSeries(office.tally))
     handles: dict[str, tuple[Sequence[str], Handle]] = {
         "/generate": (("GET", "POST"), Generate(desk, lines, max_images)),
         "/variations": (("POST",), Variations(desk, lines, Uploads(max_upload), max_images)),
@@ -75,7 +77,7 @@ def build_app(
         endpoints |= {(method, path): endpoint for method in methods}
         # For its methods in what answers the others; Starlette passes requests on to an object as they are.
         api.router.routes.append(Route(path, endpoint, methods=list(methods), include_in_schema=False))
-    job = Endpoint(Job(office), None)
+    job = Endpoint(Job(office, lines), None)
     for path, methods in (("", ["GET", "DELETE"]), ("/result", ["GET"]), ("/events", ["GET"])):
         api.router.routes.append(Route("/jobs/{id}" + path, job, methods=methods, include_in_schema=False))
     for path, page in (pages() if playground else {"/": RedirectResponse("/docs")}).items():

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import Counter
 
+from server.errands.tally import JobSeries, Tally
 from server.jobs import Stages
 from server.observe.account import Account
 from server.observe.fleet import ROUND_TRIP_SECONDS, AgentSeries, RedisSeries
@@ -60,6 +61,7 @@ def lively() -> Metrics:
     lines = [FakeLine("one", True), FakeLine("two", False), starting]
     metrics.watch(SimpleNamespace(lines=lines, up=False, shared=False))  # type: ignore[arg-type]
     metrics.watch_cache(SimpleCache())
+    metrics.add(JobSeries(Tally()))
     metrics.ticked("one", 3, 0.004)
     metrics.ticked("one", 3, 0.004, padding=1)
     stages = Stages(0.001, 0.004, 0.0001, 0.0005)
