@@ -84,6 +84,7 @@ def test_worker_of_a_gpu_asks_for_one_and_bears_its_taint() -> None:
         cached = [volume for volume in pod["volumes"] if volume["name"] == "cache"]
         if "worker" in name:
             assert (gpus, bears) == (1, ["nvidia.com/gpu"])
+            assert [*understood(container["args"]).gpus] == ["0"]
             assert container["image"] == "longjump:0.1.0-gpu"
             assert seconds(container["startupProbe"]) == 1800
             assert cached == [{"name": "cache", "persistentVolumeClaim": {"claimName": "longjump-engines"}}]

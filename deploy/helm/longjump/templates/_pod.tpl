@@ -22,12 +22,13 @@
 {{- end -}}
 {{- $args = concat $args (list "--drain-seconds" (int $one.drainSeconds | toString)) -}}
 {{- if $fleet -}}{{- $args = concat $args (include "longjump.redis.args" $root | fromJson).args -}}{{- end -}}
+{{- $gpu := and $engines (gt (int (dig "gpu" "count" 0 $one)) 0) -}}
 {{- if $engines -}}{{- $args = concat $args (list "--threads" (int $one.threads | toString)) -}}{{- end -}}
+{{- if $gpu -}}{{- $args = concat $args (list "--gpus" (int $one.gpu.count | until | join ",")) -}}{{- end -}}
 {{- if and $front $root.Values.apiKeys.existingSecret -}}
 {{- $args = concat $args (list "--api-keys" (printf "/etc/longjump/keys/%s" $root.Values.apiKeys.key)) -}}
 {{- end -}}
 {{- $args = concat $args $one.args -}}
-{{- $gpu := and $engines (gt (int (dig "gpu" "count" 0 $one)) 0) -}}
 metadata:
   labels:
     {{- include "longjump.labels" . | nindent 4 }}
