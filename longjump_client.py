@@ -8,6 +8,9 @@
         again = client.generate(**image.recipe())         # the same bytes
         for shown in client.stream(steps=8):              # the one-step picture first, then the refined one
             shown.save(f"{shown.steps}.png")
+        job = client.submit(steps=8, seed=7)              # answered at once; the image when there is time
+        client.wait(job)
+        client.result(job).save("later.png")
 
 A client may be used by many threads; each request takes a connection of its own, and idle ones are kept.
 """
@@ -15,6 +18,7 @@ A client may be used by many threads; each request takes a connection of its own
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import time
@@ -245,6 +249,37 @@ class Client:
         shape = {"n": n, "animate": animate or None, "frame_ms": frame_ms}
         return self._image("/interpolate", _json({**ends, **shape, **settings}))
 
+    def submit(
+        self, n: int = 1, *, webhook: str | None = None, webhook_secret: str | None = None, **options: Unpack[Options]
+    ) -> str:
+        """Ask for images without waiting for them; the id of the job, for `job`, `wait`, `result` and `cancel`.
+
+        `webhook`, a URL that the server must allow, is told when it is over, signed with `webhook_secret`.
+        """
+        fields = {"n": n, "webhook": webhook, "webhook_secret": webhook_secret, **options}
+        return str(self._document("POST", "/jobs", _json(fields), {"accept": "*/*"})["id"])
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """A job as it stands: `state` is queued, running, done, failed or cancelled."""
+        return self._document("GET", f"/jobs/{job_id}")
+
+    def wait(self, job_id: str) -> dict[str, Any]:
+        """The job when it is over."""
+        while (job := self.job(job_id))["state"] in ("queued", "running"):
+            connection, response = self._send("GET", f"/jobs/{job_id}/events")
+            with contextlib.closing(connection):
+                for _ in _events(response):
+                    pass
+        return job
+
+    def result(self, job_id: str) -> Image:
+        """The image, grid or points of a job that is done; `ServerError` of one that is not, or failed."""
+        return _image(*self._exchange("GET", f"/jobs/{job_id}/result"))
+
+    def cancel(self, job_id: str) -> None:
+        """End a job, or forget one that is over."""
+        self._exchange("DELETE", f"/jobs/{job_id}")
+
     def models(self) -> list[dict[str, Any]]:
         """What is served, the default first: each bundle's labels, steps, formats and fingerprint."""
         listed: list[dict[str, Any]] = self._document("GET", "/v1/models")["data"]
@@ -263,24 +298,16 @@ class Client:
         return True
 
     def _image(self, target: str, content: tuple[bytes, str]) -> Image:
-        body, headers = self._exchange("POST", target, content)
-        label = headers["longjump-label"]
-        return Image(
-            body,
-            media_type=headers["content-type"],
-            model=headers["longjump-model"],
-            seed=int(headers["longjump-seed"]),
-            label=int(label) if label.isdecimal() else label,
-            label_name=unquote(headers.get("longjump-label-name", "")),
-            steps=int(headers["longjump-steps"]),
-            guidance=float(headers["longjump-guidance"]),
-            fingerprint=headers["longjump-fingerprint"],
-            bitwise="longjump-bitwise" in headers,
-            seconds=_seconds(headers.get("server-timing", "")),
-        )
+        return _image(*self._exchange("POST", target, content))
 
-    def _document(self, method: str, target: str, content: tuple[bytes, str] | None = None) -> dict[str, Any]:
-        body, _ = self._exchange(method, target, content, {"accept": "application/json"})
+    def _document(
+        self,
+        method: str,
+        target: str,
+        content: tuple[bytes, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        body, _ = self._exchange(method, target, content, headers or {"accept": "application/json"})
         document: dict[str, Any] = json.loads(body)
         return document
 
@@ -354,6 +381,24 @@ class Client:
 
     def _open(self) -> Connection:
         return self._kind(self._host, self._port, timeout=self._timeout)
+
+
+def _image(body: bytes, headers: http.client.HTTPMessage) -> Image:
+    """The image of a reply."""
+    label = headers["longjump-label"]
+    return Image(
+        body,
+        media_type=headers["content-type"],
+        model=headers["longjump-model"],
+        seed=int(headers["longjump-seed"]),
+        label=int(label) if label.isdecimal() else label,
+        label_name=unquote(headers.get("longjump-label-name", "")),
+        steps=int(headers["longjump-steps"]),
+        guidance=float(headers["longjump-guidance"]),
+        fingerprint=headers["longjump-fingerprint"],
+        bitwise="longjump-bitwise" in headers,
+        seconds=_seconds(headers.get("server-timing", "")),
+    )
 
 
 def _json(fields: Mapping[str, Any]) -> tuple[bytes, str]:
