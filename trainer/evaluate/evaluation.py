@@ -202,7 +202,7 @@ class Evaluation:
         return self.store.rows(self._sampled(steps), self.asked.samples, make, f"{_steps(steps)}: drawing")
 
     def _real(self, extractor: Extractor, split: str) -> Features:
-        what = {"what": "pictures", "data": self.dataset.sha256, "split": split}
+        what = {"what": "pictures", "sha256": self.dataset.info["sha256"][f"{split}.images"]}
         return self._features(extractor, what, self.splits[split].x, f"{split} split")
 
     def _features(self, extractor: Extractor, of: dict[str, Any], pictures: Pictures, title: str) -> Features:
