@@ -29,7 +29,7 @@ LABELS = 3
 MAPS = {
     "dit": (DiTArchitecture(width=32, depth=2, heads=2, parametrisation="raw"), (3, 8, 8), "any", False),
     "edm": (DiTArchitecture(width=32, depth=2, heads=2, parametrisation="edm"), (3, 8, 8), "any", True),
-    "unet": (UNetArchitecture(channels=32, attention=4), (1, 16, 16), "velocity", False),
+    "unet": (UNetArchitecture(channels=32, multipliers=(1, 2), blocks=1), (1, 16, 16), "velocity", False),
     "mlp": (MLPArchitecture(width=64, depth=2), (2,), "endpoint", False),
 }
 
