@@ -4,7 +4,8 @@ idle: one one-step request at a time, in turn to `longjump serve BUNDLE` and to 
 of the same bundle, all on this machine: the difference is what the road adds.
 
 scale: a closed loop over one worker, then over two, of an engine that sleeps T(b) = ALPHA + BETA b and costs no
-processor time: the ratio is how much of the second worker the fleet uses.
+processor time: the ratio is how much of the second worker the fleet uses. On a busy machine: LONGJUMP_BENCH_SLOWER=6
+in the environment and more seconds, so that the engine stays the limit.
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ from server.bench.setup import SETTLE_SECONDS, Setup
 from server.serve import DEMO
 from tests.server.fleet.redis_server import RedisServer
 
-ALPHA = 0.02
-BETA = 0.005
+SLOWER = "LONGJUMP_BENCH_SLOWER"
+"""Environment variable: how many times longer the engine sleeps."""
+
+ALPHA = 0.02 * float(os.environ.get(SLOWER, "1"))
+BETA = 0.005 * float(os.environ.get(SLOWER, "1"))
 """Seconds. At most 160 rows per second and worker: what this machine's HTTP side does with a part of a core."""
 
 CONNECTIONS = 96
@@ -46,6 +50,10 @@ class Slow(sleeping.SleepingEngine):
         """Sleep as long as a network would compute for these rows."""
         time.sleep(ALPHA + BETA * len(z) - sleeping.ALPHA - sleeping.BETA * len(z))
         return super().jump(z, t, s, label, guidance)
+
+    def cost(self, rows: int) -> float:
+        """T(rows)."""
+        return ALPHA + BETA * rows
 
 
 @contextmanager
