@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from models.checkpoint import CheckpointConfig
     from models.flow_map import FlowMap
 
-CARRIED = ("README.md", "samples.png", "curves.png", "metrics.json")
+CARRIED = ("README.md", "samples.png", "curves.png", "metrics.json", "evaluation.json", "neighbours.png")
 """Files of a checkpoint that go into the bundle as they are, where present."""
 
-OF_DEFAULT_WEIGHTS = ("README.md", "samples.png")
+OF_DEFAULT_WEIGHTS = ("README.md", "samples.png", "evaluation.json", "neighbours.png")
 """Those of them that show and describe the checkpoint's default weights, and would be untrue beside others."""
 
 

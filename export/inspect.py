@@ -64,7 +64,7 @@ def describe(manifest: Manifest) -> str:
     for precision, accuracy in manifest.accuracy.items():
         rows += [(precision if i == 0 else "", line) for i, line in enumerate(accuracy.lines())]
     rows.append(("quality", "not measured" if not manifest.quality else ""))
-    rows += [("", f"{key}: {value}") for key, value in manifest.quality.items()]
+    rows += [("", line) for line in _grouped(manifest.quality)]
     rows += [("method", manifest.method), *_origins(manifest), ("licence", manifest.licence), ("provenance", "")]
     rows[-1:] = [
         ("provenance" if i == 0 else "", line) for i, line in enumerate(_flat(manifest.provenance) or ["not stated"])
@@ -119,6 +119,14 @@ def _grid(manifest: Manifest, steps: int) -> str:
         noise = f" (x {step.a:.4g}, + {step.b:.4g} noise)" if step.b or step.a != 1 else ""
         parts.append(f"{step.t:.4g} -> {step.s:.4g}{noise}")
     return ", ".join(parts)
+
+
+def _grouped(tree: dict[str, Any], prefix: str = "") -> list[str]:
+    """Nested fields as a line for each group: "a.b: c 1, d 2"."""
+    plain = ", ".join(f"{key} {value}" for key, value in tree.items() if not isinstance(value, dict))
+    groups = [(key, value) for key, value in tree.items() if isinstance(value, dict)]
+    below = [line for key, value in groups for line in _grouped(value, f"{prefix}{key}.")]
+    return [f"{prefix.rstrip('.')}: {plain}".removeprefix(": "), *below] if plain else below
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> list[str]:

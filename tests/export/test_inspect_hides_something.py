@@ -38,7 +38,7 @@ def test_every_fact_is_shown(make_bundle: Callable, capsys: pytest.CaptureFixtur
         "1 -> 0 (x 0.4, + 0.6 noise), 0.6 -> 0",
         "onnxruntime, fp32, target any, batch 1 and more: built",
         "bits vary with the batch",
-        "{'fid': 7.5}",
+        "1: fid 7.5",
         "CC0-1.0",
         "data.name = leaves",
         "data.sizes = [1, 2]",

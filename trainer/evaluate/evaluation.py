@@ -140,7 +140,7 @@ class Evaluation:
             "floor": f"{floor} pictures of the {other} split in place of samples",
             "extractor": {**self.extractor.identity, "features": yardstick.reference.shape[1]},
             **({} if self.inception is None else {"fid_extractor": self.inception.identity}),
-            "neighbours": {"precision, recall": BALL, "density, coverage": DENSE_BALL},
+            "neighbours": {"precision_recall": BALL, "density_coverage": DENSE_BALL},
             "kernel": "(a.b/D + 1)^3, unbiased, over all pairs",
         }
 

@@ -77,7 +77,7 @@ def about(results: dict[str, Any]) -> str:
     scale = "" if settings["guidance"] is None else f", guidance {settings['guidance']:g}"
     data, reference = settings["data"], settings["reference"]
     return (
-        f"{model['name']} ({which}): {settings['samples']:,} samples of {height}x{width} a step count, seeds "
+        f"{model['name']} ({which}): for each step count {settings['samples']:,} samples of {height}x{width}, seeds "
         f"{settings['seeds'][0]} to {settings['seeds'][1]}{scale}, against the {reference['pictures']:,} pictures of "
         f"the {reference['split']} split of {data['name']} (SHA-256 {data['sha256'][:12]})."
     )
