@@ -222,3 +222,52 @@ def test_full_redis_leaves_nothing_half_written(tmp_path: Path) -> None:
         assert await other.result("1") == REPLY
 
     with_stores(tmp_path, use)
+
+
+def test_events_end_with_a_stopping_process_and_go_on_at_another(fleet: Fleet, images: Path) -> None:
+    agent = fleet.worker(images, held=True)
+    one, other = fleet.api("--drain-seconds", "20"), fleet.api()
+    place = take_in(one, 1)
+    eventually(lambda: state(one, place) == "running", "it is begun")
+    with one.client.stream("GET", place + "/events") as response:
+        one.process.send_signal(signal.SIGTERM)
+        told = list(response.iter_lines())
+    assert ": this server stops; ask again" in told
+    assert '"state": "done"' not in "".join(told)
+    agent.open_gate()
+    with other.client.stream("GET", place + "/events") as response:
+        assert '"state": "done"' in list(response.iter_lines())[-2]
+
+
+def test_job_outlives_a_restart_of_redis(tmp_path: Path, images: Path) -> None:
+    fleet = Fleet(tmp_path, RedisServer(tmp_path, "--appendonly", "yes", "--appendfsync", "always"))
+    try:
+        agent = fleet.worker(images, held=True)
+        api = fleet.api()
+        places = [take_in(api, seed) for seed in range(3)]
+        eventually(lambda: all(state(api, place) == "running" for place in places), "all are begun")
+        fleet.redis.kill()
+        eventually(lambda: api.client.get(places[0]).status_code == 503, "Redis is missed")
+        assert api.client.post("/jobs").status_code == 503
+        agent.open_gate()
+        fleet.redis.start()
+        for place in places:
+            eventually(lambda place=place: api.client.get(place).status_code == 200, "it is found")  # type: ignore[misc]
+            eventually(lambda place=place: state(api, place) == "done", "it is done")  # type: ignore[misc]
+    finally:
+        fleet.end()
+
+
+def test_redis_that_forgot_is_said_and_new_jobs_run(fleet: Fleet, images: Path) -> None:
+    agent = fleet.worker(images, held=True)
+    api = fleet.api()
+    place = take_in(api, 1)
+    eventually(lambda: state(api, place) == "running", "it is begun")
+    fleet.redis.kill()
+    fleet.redis.start()
+    eventually(lambda: api.client.get(place).status_code == 404, "it is lost, and that is said")
+    agent.open_gate()
+    eventually(lambda: api.client.get("/readyz").status_code == 200, "the fleet is together again")
+    new = take_in(api, 2)
+    eventually(lambda: state(api, new) == "done", "a new one is done")
+    eventually(lambda: api.metric("longjump_jobs_running") == 0, "nobody works on the lost one")
