@@ -52,8 +52,20 @@ demo-train: $(VENV)/.dev ## train the demo again: data, training, export, into r
 .PHONY: test
 test: lint ## everything CI runs: ruff, mypy, and the tests but the slow ones, a core each (ARGS="tests/server -k seed")
 	@none=0; run() { $(BIN)/python -m pytest "$$@" $(ARGS) || { got=$$?; [ $$got = 5 ] && none=$$((none + 1)) || exit $$got; }; }; \
-	  OMP_NUM_THREADS=1 run -m "not slow and not alone" -n logical --maxprocesses 4 --dist loadfile; \
+	  OMP_NUM_THREADS=1 run -m "not slow and not alone and not gpu" -n logical --maxprocesses 4 --dist loadfile; \
 	  run -m "alone and not slow"; [ $$none -lt 2 ] || { echo "longjump: no test is like that" >&2; exit 5; }
+	@echo "longjump: tests/gpu: not run, they need an NVIDIA GPU (make test-gpu)"
+
+.PHONY: test-gpu
+test-gpu: $(VENV)/.dev ## what needs an NVIDIA GPU, on a machine with one; without, it says so and fails
+	@$(BIN)/python -m tests.gpu.present
+	@$(MAKE) --no-print-directory $(VENV)/.gpu
+	@$(VENV)/gpu/bin/python -m pytest -m gpu tests/gpu $(ARGS)
+
+.PHONY: gpu-table
+gpu-table: $(VENV)/.dev ## measure engines on an NVIDIA GPU beside PyTorch and through HTTP: docs/engines.md (ten minutes)
+	@if $(BIN)/python -m tests.gpu.present; then $(MAKE) --no-print-directory $(VENV)/.gpu; \
+	  $(VENV)/gpu/bin/python -m tests.bench.gpu_table $(ARGS); fi
 
 .PHONY: test-slow
 test-slow: $(VENV)/.dev ## the slow tests: whole training runs, minutes each
@@ -131,6 +143,14 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "longjump: installing what training and the tests need into $(VENV) (once; torch is large)"
 	@$(INSTALL) '.[dev]'
 	@touch $@ $(VENV)/.serve
+
+# ONNX Runtime for GPUs has an environment of its own: it and the usual one are the same module.
+$(VENV)/.gpu: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "longjump: installing what running on a GPU needs into $(VENV)/gpu (once; several GB)"
+	@$(PYTHON) -m venv $(VENV)/gpu
+	@$(VENV)/gpu/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --editable '.[gpu,tensorrt,train]' pytest pytest-timeout
+	@touch $@
 
 # locust has an environment of its own: what it brings along must not change what the tests see.
 $(VENV)/.locust: $(VENV)/.made

@@ -64,6 +64,10 @@ class SleepingEngine:
         colours = z[:, [0, min(1, z.shape[1] - 1), min(2, z.shape[1] - 1)]]
         return np.clip(127.5 * colours + 127.5, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1).copy()
 
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Nothing that sleeps encodes."""
+        raise ValueError("the sleeping engine has no encoder")
+
 
 def main() -> int:
     """Serve, or be a worker."""

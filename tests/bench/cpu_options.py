@@ -21,7 +21,10 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from models.flow_map import FlowMap
 
 ROWS = (1, 8)
 STINT = 4
@@ -188,8 +191,11 @@ def measure(bundle: Path, threads: int, rounds: int, openvino: str | None) -> st
     return "\n".join(lines)
 
 
-def write_dit_s(folder: Path) -> None:
-    """A bundle of a DiT-S/4 for 32x32 pictures with random weights, in every precision, at `folder`."""
+def write_dit(folder: Path, width: int = 384, depth: int = 12, heads: int = 6) -> FlowMap:
+    """A bundle of a DiT/4 for 32x32 pictures with random weights, in every precision, at `folder`; its network.
+
+    Without another size it is a DiT-S.
+    """
     from tempfile import TemporaryDirectory
 
     import torch
@@ -200,7 +206,7 @@ def write_dit_s(folder: Path) -> None:
     from models.checkpoint import CheckpointConfig, write_weights
 
     torch.manual_seed(0)
-    architecture = DiTArchitecture(width=384, depth=12, heads=6, patch=4)
+    architecture = DiTArchitecture(width=width, depth=depth, heads=heads, patch=4)
     flow_map = build(architecture, (3, 32, 32), 10, "any")
     for name, parameter in flow_map.named_parameters():
         if any(last in name for last in ("modulation", "project", "gain")):  # they start at zero
@@ -222,6 +228,7 @@ def write_dit_s(folder: Path) -> None:
         write_weights(Path(checkpoint), "ema-0.05", flow_map.state_dict())
         (Path(checkpoint) / "config.json").write_text(config.model_dump_json())
         export(Path(checkpoint), folder, precisions=("fp32", "fp16", "int8"), force_precision=True)
+    return flow_map
 
 
 def main() -> None:
@@ -237,7 +244,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     if args.dit_s:
-        write_dit_s(args.bundle)
+        write_dit(args.bundle)
     before = os.getloadavg()[0]
     print(measure(args.bundle, args.threads, args.rounds, args.openvino))
     after = os.getloadavg()[0]
