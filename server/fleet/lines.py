@@ -23,7 +23,7 @@ from server.fleet.inflight import InFlight
 from server.fleet.keys import Keys
 from server.fleet.line import FleetLine
 from server.fleet.pipe import Pipe
-from server.fleet.roster import ANNOUNCE_SECONDS, Announcement, read, read_model
+from server.fleet.roster import ANNOUNCE_SECONDS, TTL_SECONDS, Announcement, read, read_model
 from server.fleet.scripts import script
 from server.fleet.steady import steady
 from server.jobs import Stopped
@@ -78,10 +78,12 @@ class FleetLines:
         self._clock = FleetClock()
         self._pipe = Pipe(redis)
         self.inflight = InFlight(redis, self._pipe, keys, self._clock, api, observer.cancelled)
-        redis.on_return = self.inflight.search
+        redis.on_return = self._returned
         self._lines: dict[str, FleetLine] = {}
         self._ready = asyncio.Event()
         self._epoch: bytes | None = None
+        self._patient = 0.0
+        """Until then who does not say that he is there is not taken for gone."""
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -182,7 +184,7 @@ class FleetLines:
         self._clock.learn(int(seconds), int(micros), asked, time.monotonic())
         if epoch != self._epoch:
             if self._epoch is not None:
-                self.inflight.search()
+                self._returned()
             self._epoch = epoch
         announced: dict[str, list[Announcement]] = {}
         for one in read(told):
@@ -190,12 +192,18 @@ class FleetLines:
         for fingerprint in announced.keys() - self._lines.keys():
             await self._open(fingerprint)
         for fingerprint, line in tuple(self._lines.items()):
-            line.announce(announced.get(fingerprint, ()))
+            if fingerprint in announced or time.monotonic() > self._patient:
+                line.announce(announced.get(fingerprint, ()))
             if not line.agents and time.monotonic() - line.seen > KEPT_SECONDS:
                 del self._lines[fingerprint]
         await asyncio.gather(*(self._survey(line) for line in self._lines.values() if line.agents))
         if self.up:
             self._ready.set()
+
+    def _returned(self) -> None:
+        """Redis is there again. It may have forgotten jobs, and agents, who will tell it again that they are there."""
+        self._patient = time.monotonic() + TTL_SECONDS
+        self.inflight.search()
 
     async def _open(self, fingerprint: str) -> None:
         """An engine that was not known: read what it is."""
