@@ -152,10 +152,21 @@ class Standing(Fleet):
                     found[one["name"]] = found.get(one["name"], 0) + one["pending"]
         return found
 
-    def forget(self) -> None:
-        """Start Redis again without anything that it had; it must have been killed."""
+    def copy_memory(self) -> Path:
+        """A folder with what Redis has on disk now."""
+        older = self.folder / "older"
+        older.mkdir(exist_ok=True)
         for kept in self.folder.glob("appendonly*"):  # a file, and a folder from Redis 7 on
+            (shutil.copytree if kept.is_dir() else shutil.copyfile)(kept, older / kept.name)
+        return older
+
+    def forget(self, older: Path | None = None) -> None:
+        """Start Redis again without anything that it had, or with an older memory; it must have been killed."""
+        for kept in self.folder.glob("appendonly*"):
             shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
+        if older is not None:
+            for kept in older.iterdir():
+                kept.rename(self.folder / kept.name)
         self.redis.start()
 
     def settled(self) -> bool:

@@ -39,3 +39,19 @@ def test_clocks_are_30_seconds_off(fleet: Standing, tell: Tell) -> None:
     counts = tell("clocks 30 s apart", heard + sent.heard())
     fleet.kill(fleet.apis[0], fleet.workers[0])
     assert counts.answered == counts.sent
+
+
+def test_clock_of_redis_leaps(fleet: Standing, tell: Tell) -> None:
+    """It moves to a machine whose clock is wrong, and back: by more than all deadlines, forwards and backwards."""
+    heard = []
+    for inside in (("env", *(f"{name}={value}" for name, value in skewed("+30").items())), ()):
+        sent = fleet.hold(16, deadline=10)
+        fleet.redis.kill()
+        fleet.redis.inside = inside
+        fleet.redis.start()
+        fleet.open_gates()
+        heard += sent.heard()
+        eventually(fleet.whole, "all are back")
+    tell("Redis' clock leaps by 30 s, and back", heard + fleet.send(8).heard())
+    fleet.redis.kill()
+    fleet.forget()  # its streams would number their entries by the wrong clock for 30 s more

@@ -37,6 +37,17 @@ def test_redis_killed_and_back_without_memory(fleet: Standing, tell: Tell) -> No
     assert [one.fate for one in after] == ["answered"] * 8
 
 
+def test_redis_killed_and_back_with_an_older_memory(fleet: Standing, tell: Tell) -> None:
+    """As from a snapshot: it knows the fleet by the same name, and nothing of what was asked since."""
+    older = fleet.copy_memory()
+    sent = fleet.hold(24)
+    fleet.redis.kill()
+    fleet.open_gates()
+    fleet.forget(older)
+    counts = tell("Redis killed, back with an older memory", sent.heard())
+    assert counts.answered == counts.sent
+
+
 def test_redis_killed_again_and_again(fleet: Standing, tell: Tell) -> None:
     """At moments of chance, while requests come and go; who was not let in hears so."""
     chance = random.Random(int(os.environ.get(ROUND, 0)))
