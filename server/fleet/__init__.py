@@ -16,7 +16,6 @@ What both sides share
     parcel       values with blobs as one string, with a version
     clock        Redis' time, in which deadlines travel
     roster       what agents announce
-    steady       work that must not end, begun again after an error that nobody foresaw
 
 The API process
     lines        who is there, looked at every second; `Lines` as the HTTP side knows them (`server.backend.roads`)

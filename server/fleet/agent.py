@@ -23,8 +23,8 @@ from server.fleet.pipe import Pipe
 from server.fleet.pull import Puller
 from server.fleet.roster import ANNOUNCE_SECONDS, LIFE_SECONDS, TTL_SECONDS, Announcement, write_model
 from server.fleet.scripts import Command, script
-from server.fleet.steady import steady
 from server.jobs import Priority
+from server.steady import steady
 from server.version import version
 
 CLASSES: tuple[Priority, ...] = ("interactive", "batch")

@@ -25,9 +25,9 @@ from server.fleet.line import FleetLine
 from server.fleet.pipe import Pipe
 from server.fleet.roster import ANNOUNCE_SECONDS, TTL_SECONDS, Announcement, read, read_model
 from server.fleet.scripts import script
-from server.fleet.steady import steady
 from server.jobs import Stopped
 from server.schedule.admission import Bounds
+from server.steady import steady
 
 if TYPE_CHECKING:
     from server.backend.line import Observer

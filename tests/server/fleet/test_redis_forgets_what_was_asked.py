@@ -102,7 +102,7 @@ def test_job_that_nobody_can_find_ends_with_an_error(server: RedisServer) -> Non
     async def test(road: RedisRoad) -> None:
         first = await road.submit(job(0, n=ROOM))
         await until(lambda: 0 in road.worker.jobs)
-        answer = await road.submit(job(1, deadline=time.monotonic() + 0.3))
+        answer = await road.submit(job(1, deadline=time.monotonic() + 1.0))
         with server.client() as client:
             client.xtrim(road.keys.work(road.line.model.fingerprint, "interactive"), maxlen=0, approximate=False)
         await asyncio.wait({answer}, timeout=30)
