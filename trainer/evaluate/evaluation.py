@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from trainer.data.arrays import Split
 from trainer.data.dataset import Dataset
 from trainer.evaluate import classifier as classifiers
-from trainer.evaluate.distances import frechet, gaussian
+from trainer.evaluate.distances import Gaussian, frechet, gaussian
 from trainer.evaluate.extractor import Extractor
 from trainer.evaluate.generator import Generator, Pictures
 from trainer.evaluate.measure import Features, Yardstick
@@ -112,7 +113,10 @@ class Evaluation:
             if "worst_class" in found:
                 found["worst_class"] = self.dataset.classes[found["worst_class"]]
             if self.inception is not None:
-                found["fid"] = self._fid(self._sampled(count), samples, _steps(count))
+                found["fid"] = frechet(
+                    gaussian(self._features(self.inception, self._sampled(count), samples, _steps(count))),
+                    self._fid_reference,
+                )
             steps[str(count)] = _short(found)
             picture = picture or self._panel(samples, features, away[:, 0], yardstick)
         return {
@@ -136,7 +140,10 @@ class Evaluation:
             "resolution": list(self.generator.size),
             "data": {"name": data.name, "sha256": data.sha256, "licence": data.info.get("licence", "unknown")},
             "reference": {"split": self.asked.reference, "pictures": len(yardstick.reference)},
-            "training": {"pictures": len(yardstick.training)},
+            "training": {
+                "pictures": len(yardstick.training),
+                "trained_on": None if self.generator.data is None else self.generator.data == data.sha256,
+            },
             "floor": f"{floor} pictures of the {other} split in place of samples",
             "extractor": {**self.extractor.identity, "features": yardstick.reference.shape[1]},
             **({} if self.inception is None else {"fid_extractor": self.inception.identity}),
@@ -171,14 +178,13 @@ class Evaluation:
             on_test = yardstick.accuracy(self._real(self.extractor, "test"), np.asarray(test.labels, np.int64))
             found["class_accuracy"] = on_test["class_accuracy"]
         if self.inception is not None:
-            reference = gaussian(self._real(self.inception, self.asked.reference))
-            found["fid"] = frechet(gaussian(self._real(self.inception, other)[rows]), reference)
+            found["fid"] = frechet(gaussian(self._real(self.inception, other)[rows]), self._fid_reference)
         return found
 
-    def _fid(self, what: dict[str, Any], samples: Pictures, title: str) -> float:
+    @cached_property
+    def _fid_reference(self) -> Gaussian:
         assert self.inception is not None
-        features = self._features(self.inception, what, samples, title)
-        return frechet(gaussian(features), gaussian(self._real(self.inception, self.asked.reference)))
+        return gaussian(self._real(self.inception, self.asked.reference))
 
     def _sampled(self, steps: int) -> dict[str, Any]:
         """All that sample i depends on, for every i."""

@@ -35,6 +35,8 @@ class Generator:
     """(H, W) of its pictures."""
     grids: dict[int, Grid]
     guidance: float | None
+    data: str | None
+    """SHA-256 of the data set that it was trained on, where that is known."""
     draw: Callable[[Grid, int, Sequence[int]], Pictures]
     """Pictures uint8 [N, H, W, 3] of a grid, the first seed, and a label for each."""
 
@@ -78,7 +80,8 @@ def from_checkpoint(path: Path, ema: str | None, guidance: float | None, device:
         "device": device.type,
     }
     grids = {int(steps): tuple(Step(*jump) for jump in grid) for steps, grid in config.grids.items()}
-    return Generator(folder.name, identity, config.labels, (config.shape[1], config.shape[2]), grids, scale, pictures)
+    size = (config.shape[1], config.shape[2])
+    return Generator(folder.name, identity, config.labels, size, grids, scale, _hash(config.data), pictures)
 
 
 def from_bundle(
@@ -109,5 +112,13 @@ def from_bundle(
         "fingerprint": runner.fingerprint,
     }
     height, width, _ = manifest.image_shape
+    data = _hash(manifest.provenance.get("data"))
     grids = {steps: manifest.grid(steps) for steps in manifest.steps}
-    return Generator(manifest.name, identity, tuple(manifest.labels), (height, width), grids, scale, pictures)
+    return Generator(manifest.name, identity, tuple(manifest.labels), (height, width), grids, scale, data, pictures)
+
+
+def _hash(data: Any) -> str | None:
+    """That of the data set, in a free field that may hold anything."""
+    found = data.get("sha256") if isinstance(data, dict) else None
+    found = found.get("dataset") if isinstance(found, dict) else found
+    return found if isinstance(found, str) else None

@@ -93,6 +93,8 @@ def remarks(results: dict[str, Any]) -> list[str]:
     ]
     if floor["samples"] < settings["samples"]:
         lines.append(f"only {floor['samples']:,} real pictures are there for the floor: at more it would be lower")
+    if settings["training"]["trained_on"] is False:
+        lines.append("the model was trained on another data set (by its hash): copies of pictures of that are not seen")
     for steps, found in results["steps"].items():
         copying = found["copying"]
         lines.append(

@@ -37,6 +37,8 @@ def test_checkpoint_and_bundle_measure_differently(evaluate: Evaluate, small: Sm
         assert one["fd_enetlite0"] == pytest.approx(two["fd_enetlite0"], abs=error)
         assert one["precision"] == pytest.approx(two["precision"], abs=2 / 32)
     assert checkpoint["floor"] == bundle["floor"]
+    for found in (checkpoint, bundle):
+        assert found["settings"]["training"] == {"pictures": 40, "trained_on": True}
 
 
 def test_results_do_not_reach_those_who_choose_by_them(evaluate: Evaluate, small: Small, tmp_path: Path) -> None:
