@@ -39,9 +39,9 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--job-bytes",
         type=positive,
-        default=256 * 2**20,
+        default=64 * 2**20,
         metavar="N",
-        help="bytes of all results; the oldest go first, and one has a quarter at most (default: 256 MiB)",
+        help="bytes of all results; the oldest go first, and one has a quarter at most (default: 64 MiB)",
     )
     group.add_argument(
         "--webhooks",

@@ -11,6 +11,7 @@ from server.errands.runner import Runner
 from server.errands.store import Store
 from server.errands.tally import Tally
 from server.errands.webhook import Hooks
+from server.steady import steady
 
 if TYPE_CHECKING:
     from server.backend.roads import Roads
@@ -31,8 +32,10 @@ class Office:
     def start(self) -> None:
         """Begin to run and to tell."""
         loop = asyncio.get_running_loop()
-        works = [self._runner.run(), *([self._courier.run()] if self.hooks.any else [])]
-        self._tasks = [loop.create_task(work) for work in works]
+        works = {"ran jobs": self._runner.run}
+        if self.hooks.any:
+            works["told of jobs"] = self._courier.run
+        self._tasks = [loop.create_task(steady(what, work)) for what, work in works.items()]
 
     async def add(self, errand: Errand) -> None:
         """Take an errand in. Raises Full and Unreachable."""

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from server.errands.errand import End
 from server.errands.store import Store, Taken, Unreachable
@@ -36,9 +36,10 @@ TAKE_SECONDS = 1.0
 AGAIN_SECONDS = (0.2, 5.0)
 """How soon at the earliest, and how late at the latest, a line without room is asked again."""
 
-LOG = logging.getLogger("longjump")
+INSIST_SECONDS = 60.0
+"""How long a process tries to write an end down."""
 
-_Made = TypeVar("_Made")
+LOG = logging.getLogger("longjump")
 
 
 class Runner:
@@ -181,10 +182,14 @@ def _passing(refused: Problem) -> bool:
     return refused.status in (429, 503) or no_model
 
 
-async def _insist(work: Callable[[], Awaitable[_Made]]) -> _Made:
+async def _insist(work: Callable[[], Awaitable[bool]]) -> bool:
     """Do it until the store has it; of a process that does not come through, others take the errand over."""
+    until = time.monotonic() + INSIST_SECONDS
     while True:
         try:
             return await work()
-        except Unreachable:
+        except Unreachable as error:
+            if time.monotonic() > until:
+                LOG.error("the end of a job could not be written down: %s", error)
+                return False
             await asyncio.sleep(AGAIN_SECONDS[0])

@@ -26,13 +26,13 @@ class Bounds:
     """Errands that are not over, at most."""
     ttl: float = 3600.0
     """Seconds that an errand and its result are kept when it is over."""
-    result_bytes: int = 256 * 2**20
+    result_bytes: int = 64 * 2**20
     """Of all results; the oldest go first. One that would take more than a quarter of it is none."""
 
     @property
     def largest(self) -> int:
         """Bytes of one result at most."""
-        return self.result_bytes // 4 - OVERHEAD
+        return self.result_bytes // 4 - 8 * OVERHEAD  # beside it are its headers
 
 
 class Full(Exception):

@@ -16,6 +16,7 @@ from server.fleet.pipe import Pipe
 from server.fleet.rates import SharedLimits
 from server.fleet.shared_cache import SharedCache
 from server.http.limits import Limits
+from server.steady import steady
 
 
 def open_commons(args: argparse.Namespace, lines: FleetLines) -> FleetCommons:
@@ -35,10 +36,10 @@ class FleetCommons:
         self.answers = SharedAnswers(large, keys)
         self.errands = SharedStore(self._pipe, large, keys, own_name(), bounds)
         self.cache = SharedCache(redis, keys, cache_bytes) if cache_bytes else None
-        works = [self._pipe.run(), large.run(), self.answers.run()]
+        works = {"asked Redis": self._pipe.run, "sent answers": large.run, "kept keys": self.answers.run}
         if self.cache is not None:
-            works.append(self.cache.run())
-        self._tasks = [asyncio.get_running_loop().create_task(work) for work in works]
+            works["shared its cache"] = self.cache.run
+        self._tasks = [asyncio.get_running_loop().create_task(steady(what, work)) for what, work in works.items()]
 
     def limiter(self, local: Limits) -> SharedLimits:
         """See Commons."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,9 @@ SEND_SECONDS = 30.0
 
 SPARE_SECONDS = 3600.0
 """How much longer than any errand its keys live."""
+
+
+LOG = logging.getLogger("longjump")
 
 
 class SharedStore:
@@ -70,7 +74,13 @@ class SharedStore:
         """See Store."""
         own = (self._owner, int(1000 * self.lease), most)
         found = await self._call("errand_take", (self._records, self._open), *own)
-        return [Taken(read(text), age / 1000, attempts) for _, text, age, attempts in found]
+        taken = []
+        for _, text, age, attempts in found:
+            try:
+                taken.append(Taken(read(text), age / 1000, attempts))
+            except ValueError as error:  # a later version's, which will take it when the lease is over
+                LOG.error("a job cannot be read: %s", error)
+        return taken
 
     async def keep(self, ids: Sequence[str]) -> Sequence[str]:
         """See Store."""
@@ -115,13 +125,17 @@ class SharedStore:
 def _record(found: list[Any]) -> Record:
     """The record that a script gave."""
     text, created, state, attempts, ended, end, told, ahead, *_ = found
+    try:
+        errand, over = read(text), read_end(end) if end else None
+    except ValueError as error:
+        raise Unreachable(f"the job cannot be read: {error}; ask a server of a later version") from None
     return Record(
-        read(text),
+        errand,
         state.decode(),
         int(created) / 1000,
         int(attempts or 0),
         int(ahead) if state == b"queued" else 0,
         int(ended) / 1000 if ended else None,
-        read_end(end) if end else None,
+        over,
         told.decode() if told else None,
     )

@@ -95,7 +95,7 @@ class SharedCache:
 
     async def _watch(self) -> None:
         while True:
-            with contextlib.suppress(Away, ResponseError):
+            with contextlib.suppress(Away, ResponseError, KeyError, ValueError):  # not every Redis tells everybody
                 await self._make_room()
             await asyncio.sleep(WATCH_SECONDS)
 
