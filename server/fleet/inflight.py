@@ -37,6 +37,9 @@ READ_ANSWERS = 64
 READ_PATIENCE = 10.0
 """Seconds for what is read to come over a slow link."""
 
+TURNS = 3
+"""Turns of the loop in which what was read goes on its way to its clients, before more is asked for."""
+
 AGAIN_SECONDS = 1.0
 """Between two looks at a job that is late."""
 
@@ -190,6 +193,8 @@ class InFlight:
                 if lost:
                     lost = False
                     self.search()
+                for _ in range(TURNS if taken else 0):
+                    await asyncio.sleep(0)
         finally:
             await channel.close()
 
