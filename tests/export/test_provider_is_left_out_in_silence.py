@@ -8,12 +8,13 @@ import onnxruntime as ort
 import pytest
 
 from export.runtime.bundle import Bundle
-from export.runtime.engines import machine, open_engine
+from export.runtime.engines import cuda, machine, open_engine
 from export.runtime.engines.choice import PROVIDERS
 from export.runtime.engines.onnxruntime import MAX_ROWS, compiling_options
 from export.runtime.engines.session import open_session
 from export.runtime.flags import CPU, CUDA, TENSORRT_PROVIDER
 
+from .fake_device import FakeDevice
 from .gpu import GPU
 
 ALL = list(PROVIDERS.values())
@@ -24,6 +25,8 @@ def promising(monkeypatch: pytest.MonkeyPatch) -> None:
     """An ONNX Runtime that says it has every provider and can start none but the CPU's, beside a GPU."""
     monkeypatch.setattr(ort, "get_available_providers", lambda: ALL)
     monkeypatch.setattr(machine, "find_gpu", lambda: GPU)
+    monkeypatch.setattr(machine, "has_cupy", lambda: True)
+    monkeypatch.setattr(cuda, "CupyDevice", FakeDevice)
 
 
 def test_one_that_is_not_installed_is_refused(make_jump: Callable) -> None:

@@ -50,6 +50,7 @@ def test_every_name_has_a_rank_and_a_kind() -> None:
         (GPU, "tensorrt-rtx", "jump.fp16.tensorrt-rtx.sm80-sm89.engine"),
         (FULL, "tensorrt", "jump.fp16.tensorrt.sm89.engine"),
         (Machine(GPU.providers, ADA, cupy=True), CUDA, "jump.fp16.onnx"),  # no library
+        (Machine(GPU.providers, ADA), CPU, "jump.fp32.onnx"),  # no CuPy
         (Machine((PROVIDERS[CPU],), ADA, "", {"tensorrt-rtx": RTX}), CPU, "jump.fp32.onnx"),  # no CuPy
         (Machine((PROVIDERS[CUDA], PROVIDERS[CPU]), no_gpu="none"), CPU, "jump.fp32.onnx"),
         (Machine((PROVIDERS[TENSORRT_PROVIDER], PROVIDERS[CPU]), ADA), CPU, "jump.fp32.onnx"),
@@ -80,8 +81,14 @@ def test_what_is_asked_for_is_picked(engine: str | None, precision: str | None, 
     assert "asked for" in choice.reason
 
 
+def test_a_gpu_that_lies_idle_for_want_of_a_package_is_said() -> None:
+    warning = choose([graph()], Machine(GPU.providers, ADA)).warning
+    assert warning is not None
+    assert "onnxruntime-cuda (jump.fp32.onnx): the Python package 'cupy' is not installed (pip install" in warning
+
+
 def test_the_provider_that_compiles_at_every_start_is_never_picked_unasked() -> None:
-    machine = Machine(tuple(PROVIDERS.values()), ADA)
+    machine = Machine(tuple(PROVIDERS.values()), ADA, cupy=True)
     assert choose([graph()], machine).name == CUDA
     assert choose([graph()], machine, TENSORRT_PROVIDER).name == TENSORRT_PROVIDER
     assert choose(ALL, machine, precision="int8").name == CUDA

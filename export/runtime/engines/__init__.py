@@ -108,7 +108,7 @@ def load_engine(bundle: Bundle, choice: Choice, machine: Machine, threads: int |
     """Load the chosen engine. Raises ValueError or OSError that says why it does not load."""
     from export.runtime.engines.choice import PROVIDERS
 
-    if choice.name in PROVIDERS and not (choice.name == CUDA and machine.cupy):
+    if choice.name in PROVIDERS and choice.name != CUDA:
         from export.runtime.engines.onnxruntime import OnnxRuntimeEngine
 
         return OnnxRuntimeEngine(bundle, choice, threads, machine.gpu)

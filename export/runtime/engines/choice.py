@@ -30,6 +30,8 @@ RANK: dict[str, tuple[str, ...]] = {
 ONNX Runtime's TensorRT provider is never picked unasked: it compiles at the start of every process, for minutes.
 """
 
+_NO_CUPY = "the Python package 'cupy' is not installed (pip install 'longjump[gpu]')"
+
 Key = tuple[str, str]
 """An engine's name and its file: what may have been tried."""
 
@@ -113,7 +115,9 @@ def _obstacle(name: str, entry: EngineEntry, machine: Machine) -> str | None:
         if PROVIDERS[name] not in machine.providers:
             install = "" if name == CPU else " (pip install 'longjump[gpu]', and not the extra cpu)"
             return f"the installed ONNX Runtime has no {PROVIDERS[name]}{install}"
-        return None if name == CPU or machine.gpu is not None else f"no GPU: {machine.no_gpu}"
+        if name != CPU and machine.gpu is None:
+            return f"no GPU: {machine.no_gpu}"
+        return _NO_CUPY if name == CUDA and not machine.cupy else None
     library = LIBRARIES[name]
     if machine.gpu is None:
         return f"no GPU: {machine.no_gpu}"
@@ -123,7 +127,7 @@ def _obstacle(name: str, entry: EngineEntry, machine: Machine) -> str | None:
         return f"it was compiled for {entry.target}; the GPU here, {machine.gpu.name}, is {machine.gpu.target}"
     if entry.builder != machine.libraries[name]:
         return f"it was compiled by {entry.builder}, here is {machine.libraries[name]}, and one version's fit no other"
-    return None if machine.cupy else "the Python package 'cupy' is not installed (pip install 'longjump[gpu]')"
+    return None if machine.cupy else _NO_CUPY
 
 
 def _praise(asked: str) -> str:
@@ -133,9 +137,13 @@ def _praise(asked: str) -> str:
 def _warning(
     name: str, entry: EngineEntry, passed: Sequence[tuple[str, EngineEntry, str]], failed: Mapping[Key, str]
 ) -> str | None:
-    """A word on engines that failed, and on compiled ones where none runs; those for another GPU beside one that runs
-    are not worth it."""
-    missed = [one for one in passed if (one[0], one[1].file) in failed or (name in PROVIDERS and one[0] in LIBRARIES)]
+    """A word on engines that failed or lack CuPy, and on compiled ones where none runs; those for another GPU beside one
+    that runs are not worth it."""
+    missed = [
+        one
+        for one in passed
+        if (one[0], one[1].file) in failed or (name in PROVIDERS and one[0] in LIBRARIES) or one[2] == _NO_CUPY
+    ]
     if not missed:
         return None
     return f"{'; '.join(_grouped(missed))}. {name} runs {entry.file} instead"

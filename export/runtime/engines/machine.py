@@ -41,7 +41,7 @@ class Machine:
     libraries: dict[str, str] = field(default_factory=dict)
     """Backend of a TensorRT library that can be loaded -> its name and version, as builders are named in manifests."""
     cupy: bool = False
-    """Whether CuPy is installed, which native engines keep their arrays with."""
+    """Whether CuPy is installed, which engines on a GPU keep their arrays with."""
 
 
 def look(backends: Iterable[str]) -> Machine:

@@ -1,4 +1,4 @@
-"""ONNX Runtime, on the CPU or by one of its providers for NVIDIA's GPUs."""
+"""ONNX Runtime on the CPU, or by its TensorRT provider; `cuda` has the provider for CUDA."""
 
 from __future__ import annotations
 
