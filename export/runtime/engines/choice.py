@@ -137,8 +137,8 @@ def _praise(asked: str) -> str:
 def _warning(
     name: str, entry: EngineEntry, passed: Sequence[tuple[str, EngineEntry, str]], failed: Mapping[Key, str]
 ) -> str | None:
-    """A word on engines that failed or lack CuPy, and on compiled ones where none runs; those for another GPU beside one
-    that runs are not worth it."""
+    """A word on engines that failed or lack CuPy, and on compiled ones where none runs; those for another GPU beside
+    one that runs are not worth it."""
     missed = [
         one
         for one in passed
