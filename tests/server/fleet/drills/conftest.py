@@ -87,9 +87,9 @@ class Standing(Fleet):
         return self.api("--host", link.host, ready=False, **environment)
 
     def new_worker(self, number: int, **environment: str) -> Agent:
-        """Start a worker on its link."""
+        """Start a worker on its link. A tick of any size costs the same, so that it takes many requests at once."""
         self._at(2 + number)
-        return self.worker(self.bundle, ready=False, held=True, **environment)
+        return self.worker(self.bundle, ready=False, held=True, TEST_TICK_SECONDS="0.05", **environment)
 
     def _at(self, number: int) -> Link | Cable:
         link = self.links[number]
