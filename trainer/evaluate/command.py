@@ -88,13 +88,14 @@ def run(args: argparse.Namespace) -> int:
     refuse(args, of_bundle)
     import torch
 
+    from export.runtime.noise import check_seed
     from trainer.data.dataset import open_dataset
     from trainer.evaluate.evaluation import FIRST_SEED, Asked, Evaluation
     from trainer.evaluate.extractor import open_enetlite0, open_inception
     from trainer.evaluate.report import terminal
     from trainer.evaluate.store import Store, default_folder
 
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = open_device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     inception = open_inception(args.inception_weights, device) if args.fid else None
     dataset = open_dataset(args.data)
     bundle, generator = open_model(args, of_bundle, device)
@@ -104,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
         seed=FIRST_SEED if args.seed is None else args.seed,
         reference=args.reference,
     )
+    check_seed(asked.seed)
+    check_seed(asked.seed + asked.samples)
     store = Store(args.cache or default_folder())
     extractor = open_enetlite0(*generator.size, device)
     results, panel = Evaluation(generator, dataset, asked, store, extractor, inception).run()
@@ -138,6 +141,16 @@ def refuse(args: argparse.Namespace, of_bundle: bool) -> None:
     for file in (args.out, args.panel):
         if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
             raise FileNotFoundError(f"{file} cannot be written: it is a folder, or its folder is not there")
+
+
+def open_device(name: str) -> torch.device:
+    """A device of this machine; ValueError where torch has none of this name."""
+    import torch
+
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
+        raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from None
 
 
 def open_model(args: argparse.Namespace, of_bundle: bool, device: torch.device) -> tuple[Bundle | None, Generator]:

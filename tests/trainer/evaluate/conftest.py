@@ -94,7 +94,7 @@ def evaluate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[...
     from longjump import main
 
     def run(*words: Any) -> tuple[int, str]:
-        code = main(["eval", *map(str, words), "--cache", str(tmp_path / "cache"), "--device", "cpu"])
+        code = main(["eval", "--cache", str(tmp_path / "cache"), "--device", "cpu", *map(str, words)])
         said = capsys.readouterr()
         return code, said.out + said.err
 

@@ -90,6 +90,8 @@ def test_second_evaluation_draws_again(
         (["--inception-weights", "x.pth"], "--inception-weights are for --fid"),
         (["--fid", "--inception-weights", "x.pth"], "x.pth: No such file"),
         (["--guidance", "2"], "no guidance"),
+        (["--seed", "-1"], "seed"),
+        (["--device", "toaster"], "--device toaster: "),
         (["--ema", "0.1"], "is a bundle, its weights are chosen"),
         (["--out", "nowhere/x.json"], "nowhere/x.json cannot be written"),
     ],
