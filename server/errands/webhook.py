@@ -34,7 +34,7 @@ MAX_HEAD = 16_384
 
 _HOST = re.compile(r"(?:\*|(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])")
 _PLAIN = re.compile(r"[!-~]+")
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 
 
 class Unsent(Exception):
@@ -175,7 +175,7 @@ class Hooks:
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 return await self._exchange(goal, "\r\n".join((*lines, "", "")).encode() + body)
-        except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+        except (OSError, ValueError, RuntimeError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             what = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
             raise Unsent(what) from None
 
@@ -216,6 +216,9 @@ def public(address: str) -> bool:
     if isinstance(found, ipaddress.IPv6Address):
         if found.ipv4_mapped is not None:
             found = found.ipv4_mapped
-        elif found in _NAT64 or found.sixtofour is not None or found.teredo is not None:
+        elif found.sixtofour is not None or found.teredo is not None or any(found in net for net in _NAT64):
             return False
+    # What newer Pythons know is not for everybody either: addresses of a site, ::10.0.0.1.
+    if found.is_reserved or (isinstance(found, ipaddress.IPv6Address) and found.is_site_local):
+        return False
     return found.is_global and not found.is_multicast

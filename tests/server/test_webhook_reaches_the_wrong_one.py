@@ -152,7 +152,8 @@ def test_any_host_does_not_mean_ones_own(receiver: Receiver) -> None:
 @pytest.mark.parametrize(
     "address",
     ["127.0.0.1", "10.1.2.3", "169.254.169.254", "192.168.0.1", "100.64.0.1", "0.0.0.0", "224.0.0.1", "::1", "::",
-     "fe80::1%eth0", "fd00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "ff02::1"],
+     "fe80::1%eth0", "fd00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::7f00:1",
+     "::127.0.0.1", "::ffff:0:10.0.0.1", "fec0::1", "2002:7f00:1::", "ff02::1", "240.0.0.1"],
 )  # fmt: skip
 def test_private_addresses_are_seen(address: str) -> None:
     assert not public(address)
