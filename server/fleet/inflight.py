@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from server.backend.dispatch import OnPart
 from server.backend.queue import job_bytes
@@ -78,6 +78,12 @@ class _Asked:
     def queue(self) -> tuple[str, str, str]:
         """The keys of its queue."""
         return self.line.keys.queue(self.line.model.fingerprint, self.job.priority)
+
+    @property
+    def place(self) -> tuple[str, str, str, bytes]:
+        """Fields that name its entry: streams number theirs alike."""
+        assert self.entry is not None
+        return "work", self.queue[0], "entry", self.entry
 
     def script(self, name: str, forced: bool = False) -> tuple[Any, ...]:
         """A command about its entry."""
@@ -260,7 +266,8 @@ class InFlight:
         except Away as away:
             raise Stopped(str(away)) from None
         except ResponseError as error:
-            full = "OOM command" in str(error)
+            # Redis 6 tells of it inside the words about the script.
+            full = isinstance(error, OutOfMemoryError) or "OOM command" in str(error)
             why = "its memory is full" if full else str(error)
             raise Stopped(f"Redis at {self._redis.shown} did not take the request: {why}") from None
         line.survey(*load)
@@ -311,7 +318,7 @@ class InFlight:
                 self._cancelled("running")
                 control = self._keys.control(more[0].decode())
                 await asyncio.gather(
-                    self._pipe.call("XADD", control, "MAXLEN", "~", 10_000, "*", "entry", asked.entry or b""),
+                    self._pipe.call("XADD", control, "MAXLEN", "~", 10_000, "*", *asked.place),
                     self._pipe.call("PEXPIRE", control, int(1000 * CONTROL_SECONDS)),
                 )
             elif state == b"removed":

@@ -132,7 +132,7 @@ def test_password_is_asked_for_and_never_shown(server: RedisServer, tmp_path: Pa
     asyncio.run(Redis(Where(f"redis://:opensesame@127.0.0.1:{server.port}"), "test", said.append).check())
 
 
-RIGHTS = "+@read +@write +@stream +@scripting +@connection -@dangerous +client|setname +client|setinfo +time +info"
+RIGHTS = "+@read +@write +@stream +@scripting +@connection -@dangerous +client|setname +time +info"
 """What docs/fleet.md says that a user of Redis needs, on keys that begin with {longjump:."""
 
 
