@@ -226,7 +226,7 @@ class Agent:
                     LOG.error("what is here could not be kept: %s", error)
                     continue
                 for entry in lost:
-                    hold.lose(entry)
+                    hold.lose(work, entry)
 
     async def _obey(self) -> None:
         """Drop what nobody waits for any more, until cancelled."""
@@ -249,8 +249,9 @@ class Agent:
                 pause.reset()
                 for number, fields in found[0][1] if found else ():
                     taken.append(number)
+                    told = dict(zip(fields[::2], fields[1::2]))
                     for joined in self._joined:
-                        joined.hold.cancel(fields[1])
+                        joined.hold.cancel(told.get(b"work", b"").decode(), told.get(b"entry", b""))
         finally:
             await channel.close()
 

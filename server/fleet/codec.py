@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from server.fleet.clock import FleetClock
 from server.fleet.scripts import Argument
-from server.jobs import Job, Leap, Part, Path, Priority, Result, Stages, Vary
+from server.jobs import Job, Leap, Part, Path, Result, Stages, Vary
 
 VERSION = 1
 """Of the JSON in jobs and answers. A change that an older process would misread makes it another."""
@@ -172,11 +172,6 @@ def read_answer(fields: Sequence[bytes]) -> Answer:
         return Answer(found[b"number"].decode(), op, json.loads(found[b"told"]), blobs, load)
     except (KeyError, ValueError) as error:
         raise Unreadable(f"an answer cannot be read: {type(error).__name__}: {error}") from None
-
-
-def class_of(stream: bytes) -> Priority:
-    """The class of the jobs in a work stream, by its key."""
-    return "batch" if stream.endswith(b":batch") else "interactive"
 
 
 def _pairs(fields: Sequence[bytes]) -> tuple[dict[bytes, bytes], list[bytes]]:

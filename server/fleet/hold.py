@@ -47,7 +47,10 @@ _numbers = itertools.count(1)
 class Entry:
     """One entry of a work stream that this agent has."""
 
+    work: str
+    """The stream."""
     id: bytes
+    """In its stream; others number theirs alike."""
     priority: Priority
     wrapped: Envelope
     number: int
@@ -55,6 +58,11 @@ class Entry:
     rows: int
     until: float
     """Of the monotonic clock: later nobody waits for its answer."""
+
+    @property
+    def place(self) -> tuple[str, bytes]:
+        """What no other entry has."""
+        return self.work, self.id
 
 
 class Hold:
@@ -69,7 +77,8 @@ class Hold:
         self._clock = clock
         self._outbox = outbox
         self._agent = agent
-        self.entries: dict[bytes, Entry] = {}
+        self.entries: dict[tuple[str, bytes], Entry] = {}
+        """By stream and id."""
         self.reclaimed = 0
         """Entries taken over from agents that gave no sign of life."""
         self.ended = dict.fromkeys(("done", "failed", "expired", "cancelled"), 0)
@@ -106,7 +115,8 @@ class Hold:
 
     async def take(self, priority: Priority, entry_id: bytes, fields: Sequence[bytes], deliveries: int = 1) -> None:
         """Run an entry that was delivered to this agent, `deliveries` times to somebody."""
-        if entry_id in self.entries:
+        work = self.keys.work(self.model.fingerprint, priority)
+        if (work, entry_id) in self.entries:
             return
         try:
             wrapped = envelope(fields)
@@ -124,11 +134,11 @@ class Hold:
         except Unreadable as error:
             self._bury("unreadable", priority, entry_id, wrapped, str(error), until)
             return
-        entry = Entry(entry_id, priority, wrapped, number, job.rows, until)
+        entry = Entry(work, entry_id, priority, wrapped, number, job.rows, until)
         if job.deadline <= time.monotonic():
             self._finish(entry, "expired", answer_fields(wrapped.number, "expired", {"reason": TOO_LATE}))
             return
-        self.entries[entry_id] = entry
+        self.entries[entry.place] = entry
         try:
             # The last try: with company, the death of a worker would count against all of it once more.
             alone = deliveries == MAX_DELIVERIES
@@ -138,16 +148,16 @@ class Hold:
             return
         answer.add_done_callback(lambda done: self._over(entry, done))
 
-    def cancel(self, entry_id: bytes) -> None:
-        """Nobody waits for an entry any more."""
-        entry = self.entries.get(entry_id)
+    def cancel(self, work: str, entry_id: bytes) -> None:
+        """Nobody waits for an entry of a stream any more."""
+        entry = self.entries.get((work, entry_id))
         if entry is not None:
             self.line.dispatch.cancel(entry.number)
             self._finish(entry, "cancelled", [])
 
-    def lose(self, entry_id: bytes) -> None:
+    def lose(self, work: str, entry_id: bytes) -> None:
         """Another agent has the entry now, or it is over: its work here is for nobody."""
-        entry = self.entries.get(entry_id)
+        entry = self.entries.get((work, entry_id))
         if entry is not None:
             self._forget(entry)
             self.line.dispatch.cancel(entry.number)
@@ -157,7 +167,7 @@ class Hold:
         if done.cancelled():
             return
         error = done.exception()
-        if entry.id not in self.entries:
+        if entry.place not in self.entries:
             return
         number = entry.wrapped.number
         if error is None:
@@ -184,7 +194,7 @@ class Hold:
         self._outbox.add(self._end(entry.priority, entry.id, entry.wrapped, fields, ()), entry.until)
 
     def _forget(self, entry: Entry) -> None:
-        self.entries.pop(entry.id, None)
+        self.entries.pop(entry.place, None)
         self._changed.set()
         self._changed = asyncio.Event()
 

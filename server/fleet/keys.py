@@ -68,7 +68,7 @@ class Keys:
         return self.named("reply", api)
 
     def control(self, agent: str) -> str:
-        """Stream: the entries that an agent holds and nobody waits for any more."""
+        """Stream: the entries that an agent holds and nobody waits for any more, each by its stream and its id."""
         return self.named("control", agent)
 
     def queue(self, fingerprint: str, priority: Priority) -> tuple[str, str, str]:

@@ -5,7 +5,7 @@ They are read from what the fleet's parts count themselves, whenever somebody lo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -34,7 +34,7 @@ class Holding(Protocol):
         """Of the bundle."""
 
     @property
-    def entries(self) -> Mapping[bytes, object]:
+    def entries(self) -> Sized:
         """The jobs that are here."""
 
     @property
