@@ -13,6 +13,7 @@ from server.fleet.clock import FleetClock
 from server.fleet.connection import Away, Channel, Pause, Redis
 from server.fleet.hold import Hold
 from server.fleet.keys import GROUP
+from server.fleet.roster import LIFE_SECONDS
 from server.jobs import Priority
 
 BLOCK_SECONDS = 1.0
@@ -127,6 +128,9 @@ class Puller:
 
     async def _meet(self, channel: Channel, error: ResponseError) -> None:
         """The stream or its group is not there (any more): make them, so that nothing that is in it is left out."""
-        (made,) = await channel.call(("XGROUP", "CREATE", self.stream, GROUP, "0", "MKSTREAM"))
+        make = ("XGROUP", "CREATE", self.stream, GROUP, "0", "MKSTREAM")
+        made, life = await channel.call(make, ("PTTL", self.stream))
         if isinstance(made, ResponseError) and not str(made).startswith("BUSYGROUP"):
             LOG.error("Redis at %s gives no work: %s; %s", self._redis.shown, error, made)
+        elif life == -1:  # a new one, whose agent may die before it says again that it is there
+            await channel.call(("PEXPIRE", self.stream, int(1000 * LIFE_SECONDS)))

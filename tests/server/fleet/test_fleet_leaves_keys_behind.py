@@ -49,6 +49,19 @@ def test_every_key_of_a_busy_fleet_expires(server: RedisServer) -> None:
     over_redis(server, test)
 
 
+def test_streams_of_an_agent_that_dies_at_once_expire(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it says for the second time that it is there, which is when it renews what is its own."""
+    monkeypatch.setattr("server.fleet.agent.ANNOUNCE_SECONDS", 3600.0)
+
+    async def test(road: RedisRoad) -> None:
+        with server.client() as client:
+            streams = road.keys.queue(road.line.model.fingerprint, "interactive")[:2]
+            await until(lambda: client.exists(*streams) == 2)
+        await until(lambda: forever(server) == {b"{longjump:default}:epoch"}, "the streams expire")
+
+    over_redis(server, test)
+
+
 def test_keys_outlive_the_work_that_is_in_them(server: RedisServer) -> None:
     """A stream that expired would take its entries with it."""
 
