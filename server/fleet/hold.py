@@ -79,6 +79,8 @@ class Hold:
         self._agent = agent
         self.entries: dict[tuple[str, bytes], Entry] = {}
         """By stream and id."""
+        self._latest: dict[Priority, int] = {"interactive": 1, "batch": 1}
+        """Rows of the entry of each class that was taken last."""
         self.reclaimed = 0
         """Entries taken over from agents that gave no sign of life."""
         self.ended = dict.fromkeys(("done", "failed", "expired", "cancelled"), 0)
@@ -103,7 +105,8 @@ class Hold:
             await asyncio.wait_for(self._changed.wait(), patience)
 
     def room(self, priority: Priority) -> int:
-        """Rows that may be taken now of a class: enough that no worker waits for Redis, and no more.
+        """Entries that may be taken now of a class, each with as many rows as the one before: enough that no worker
+        waits for Redis, and no more.
 
         Batch work that is here does not take the room of interactive work, which passes it.
         """
@@ -111,7 +114,8 @@ class Hold:
             return 0
         dispatch = self.line.dispatch
         counted = (entry.rows for entry in self.entries.values() if priority in ("batch", entry.priority))
-        return dispatch.workers * ROOM_TICKS * dispatch.costs.knee - sum(counted)
+        rows = dispatch.workers * ROOM_TICKS * dispatch.costs.knee - sum(counted)
+        return max(1, rows // self._latest[priority]) if rows > 0 else 0
 
     async def take(self, priority: Priority, entry_id: bytes, fields: Sequence[bytes], deliveries: int = 1) -> None:
         """Run an entry that was delivered to this agent, `deliveries` times to somebody."""
@@ -139,6 +143,7 @@ class Hold:
             self._finish(entry, "expired", answer_fields(wrapped.number, "expired", {"reason": TOO_LATE}))
             return
         self.entries[entry.place] = entry
+        self._latest[priority] = entry.rows
         try:
             # The last try: with company, the death of a worker would count against all of it once more.
             alone = deliveries == MAX_DELIVERIES

@@ -1,0 +1,40 @@
+"""A worker takes as many rows as it has room for, however many each request has: what is beyond waits for others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .alone import job, over_redis
+from .redis_server import RedisServer
+from .roads import KNEE, RedisRoad, until
+
+ROOM = 3 * KNEE
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    made = RedisServer(tmp_path)
+    yield made
+    made.kill()
+
+
+def test_requests_of_many_images_are_counted_by_them(server: RedisServer) -> None:
+    async def test(road: RedisRoad) -> None:
+        answers = [await road.submit(job(0, n=ROOM))]
+        await until(lambda: 0 in road.worker.jobs)
+        answers += [await road.submit(job(seed, n=KNEE)) for seed in range(1, 10)]
+        road.worker.answer(0)
+        most = 0
+        for seed in range(1, 10):
+            await until(lambda seed=seed: seed in road.worker.jobs)
+            await asyncio.sleep(0.05)  # so that what is read too much comes too
+            most = max(most, road.agents[0].holds[0].rows)
+            road.worker.answer(seed)
+        await asyncio.wait_for(asyncio.gather(*answers), 30)
+        assert most == ROOM
+
+    over_redis(server, test, lease=60.0)
