@@ -159,7 +159,7 @@ class FleetLines:
 
     async def stop(self, patience: float = LAST_SECONDS) -> None:
         """Take back what nobody waits for any more, and leave nothing of this process in Redis."""
-        await self.inflight.settle(min(patience, LAST_SECONDS))
+        await self.inflight.settle(LAST_SECONDS)  # hurried or not: else workers would run it for nobody
         with contextlib.suppress(Away, ResponseError, TimeoutError):
             await asyncio.wait_for(self._pipe.call("DEL", self._keys.reply(self._api)), LAST_SECONDS)
         for task in self._tasks:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from pathlib import Path
+
+import httpx
 
 from ..conftest import Start, eventually, start  # noqa: F401
 from .conftest import Fleet
@@ -56,3 +59,20 @@ def test_both_sides_finish_what_they_took(fleet: Fleet, images: Path) -> None:
     assert fleet.held() == (0, {})
     left = fleet.keys()
     assert not [key for key in left if "reply" in key or "control" in key], left
+
+
+def test_hurried_api_process_takes_back_what_it_asked_for(fleet: Fleet, images: Path) -> None:
+    """Two signals: it answers what waits with an error, and no worker runs it for nobody."""
+    agent = fleet.worker(images, held=True)
+    api = fleet.api()
+    answers = [api.send(f"/generate?seed={seed}&n=16") for seed in range(8)]
+    eventually(lambda: fleet.held()[0] == 8, "all are in Redis")
+    api.process.send_signal(signal.SIGTERM)
+    eventually(lambda: "draining" in "".join(api.said), "it drains")
+    api.process.send_signal(signal.SIGTERM)
+    assert api.process.wait(60) == 1
+    for answer in answers:
+        with contextlib.suppress(httpx.TransportError):
+            assert answer.result().status_code == 503
+    agent.open_gate()
+    eventually(lambda: fleet.held() == (0, {}), "nothing is left in Redis")
