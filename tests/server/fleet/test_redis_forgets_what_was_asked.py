@@ -132,3 +132,19 @@ def test_request_that_is_given_up_while_it_is_asked_is_taken_back(server: RedisS
         assert road.worker.seen == [0]
 
     over_redis(server, test)
+
+
+def test_redis_that_forgot_the_scripts_is_told_them_again(server: RedisServer) -> None:
+    async def test(road: RedisRoad) -> None:
+        for seed in range(3):
+            with server.client() as client:
+                client.script_flush()
+            answer = await road.submit(job(seed))
+            await until(lambda seed=seed: seed in road.worker.jobs)
+            with server.client() as client:
+                client.script_flush()
+            road.worker.answer(seed)
+            assert (await asyncio.wait_for(answer, 30)).blobs == [b"picture %d" % seed]
+        assert road.said == []
+
+    over_redis(server, test)
