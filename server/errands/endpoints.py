@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 DEADLINE_SECONDS = 600.0
 """Of a job that names none."""
 
-LOOK_SECONDS = 0.2
-"""Between two looks at a job whose events somebody reads."""
+LOOK_SECONDS = (0.2, 2.0)
+"""Between two looks at a job whose events somebody reads: after a change, and at most."""
 
 _JSON: Header = (b"content-type", b"application/json")
 _PATH = re.compile(r"/jobs/([0-9a-f]{32})(/result|/events)?")
@@ -189,13 +189,14 @@ class Job:
         exchange.departures.add(gone.set)
         loop = asyncio.get_running_loop()
         last, sent = b"", loop.time()
+        pause, longest = LOOK_SECONDS
         try:
             await exchange.begin(200, HEADERS)
             while True:
                 shown = event("job", record.document())
                 over = record.state in OVER
                 if shown != last:
-                    last, sent = shown, loop.time()
+                    last, sent, pause = shown, loop.time(), LOOK_SECONDS[0]
                     await exchange.write(shown, over)
                 elif loop.time() - sent > HEARTBEAT_SECONDS:
                     sent = loop.time()
@@ -206,9 +207,10 @@ class Job:
                     await exchange.write(b": this server stops; ask again\n\n", True)
                     return
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_SECONDS):
+                    async with asyncio.timeout(pause):
                         await gone.wait()
                     raise Disconnected
+                pause = min(longest, 1.2 * pause)
                 try:
                     found = await self._office.store.get(record.errand.id)
                 except Unreachable:

@@ -33,13 +33,22 @@ MAX_ATTEMPTS = 3
 TAKE_SECONDS = 1.0
 """How often a process looks for errands that others were given and nobody runs."""
 
-AGAIN_SECONDS = (0.2, 5.0)
-"""How soon at the earliest, and how late at the latest, a line without room is asked again."""
+AGAIN_SECONDS = (0.2, 30.0)
+"""How soon at the earliest, and how late at the latest, an errand that found no room is tried again; between them after
+as long as the refusal says, or a quarter of its age."""
 
 INSIST_SECONDS = 60.0
 """How long a process tries to write an end down."""
 
 LOG = logging.getLogger("longjump")
+
+
+class _NotNow(Exception):
+    """An errand is to be tried again after so many seconds. It does not wait in this process: others may go on."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
 
 
 class Runner:
@@ -56,6 +65,8 @@ class Runner:
         self._max_images = max_images
         self._ended = ended
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[str] = set()
+        """Of those, the ones whose end is on its way: that it is written may be seen before it is answered."""
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -66,7 +77,7 @@ class Runner:
     def cancel(self, errand_id: str) -> None:
         """Stop an errand, if it runs here; it has ended otherwise."""
         task = self._running.get(errand_id)
-        if task is not None:
+        if task is not None and errand_id not in self._ending:
             task.cancel()
 
     async def run(self) -> None:
@@ -96,7 +107,7 @@ class Runner:
             task.cancel()
         await asyncio.gather(*left.values(), return_exceptions=True)
         with contextlib.suppress(Unreachable):
-            await self._store.hand_back(tuple(left))
+            await self._store.leave(tuple(left))
         return self._store.only_here
 
     async def _keep(self) -> None:
@@ -111,6 +122,8 @@ class Runner:
         if self._lines.draining and self._store.lasting:
             return  # others will run it
         for taken in await self._store.take(room):
+            if taken.errand.id in self._running:
+                continue  # this process stood still for longer than the lease, and nobody else came
             task = asyncio.get_running_loop().create_task(self._carry(taken))
             self._running[taken.errand.id] = task
             self._tally.running = len(self._running)
@@ -118,6 +131,7 @@ class Runner:
 
     def _over(self, errand_id: str, done: asyncio.Task[None]) -> None:
         self._running.pop(errand_id, None)
+        self._ending.discard(errand_id)
         self._tally.running = len(self._running)
         if not done.cancelled() and done.exception() is not None:
             LOG.error("an error while a job was run", exc_info=done.exception())
@@ -131,8 +145,11 @@ class Runner:
         result: Reply | None = None
         try:
             if taken.attempts > MAX_ATTEMPTS:
-                raise problem.failed(f"the servers that ran this job died {MAX_ATTEMPTS} times")
+                raise problem.failed(f"this job was begun {MAX_ATTEMPTS} times and never ended: its servers died")
             end, result = await self._make(taken, until)
+        except _NotNow as wait:
+            await self._leave(errand.id, wait.seconds)
+            return
         except Problem as error:
             end = End("failed", problem=error.document())
         except Exception:
@@ -140,31 +157,35 @@ class Runner:
             end = End(
                 "failed", problem=problem.failed("an error of the server's own; its log has the details").document()
             )
+        self._ending.add(errand.id)
         if await _insist(lambda: self._store.end(errand.id, end, result)):
             self._tally.ended[end.state] += 1
             self._ended()
 
+    async def _leave(self, errand_id: str, seconds: float) -> None:
+        with contextlib.suppress(Unreachable):  # then the lease ends
+            await self._store.leave([errand_id], seconds)
+        asyncio.get_running_loop().call_later(seconds, self._wake.set)
+
     async def _make(self, taken: Taken, until: float) -> tuple[End, Reply]:
-        """The result of an errand. Raises Problem."""
+        """The result of an errand. Raises Problem, and _NotNow."""
         errand = taken.errand
-        why = ""
-        while True:
-            now = time.monotonic()
+        now = time.monotonic()
+        try:
+            plan = settle(read(Ask, [(errand.fields, True)], self._lines.models, self._max_images))
+            plan, as_json = represented(plan, errand.as_json)
             if now >= until:
-                raise problem.expired(f"its deadline passed before it was begun{why}")
-            visit = Visit(errand.client, errand.priority, now, until - now)
-            try:
-                plan = settle(read(Ask, [(errand.fields, True)], self._lines.models, self._max_images))
-                plan, as_json = represented(plan, errand.as_json)
-                answer = await self._desk.answer(plan, visit, Stays())
-                break
-            except Problem as refused:
-                if not _passing(refused):
-                    raise
-                why = f"; when it was last tried: {refused.detail}"
-                least, most = AGAIN_SECONDS
-                pause = min(most, max(least, refused.extra.get("retry_after_seconds", least)))
-                await asyncio.sleep(min(pause, max(0.0, until - time.monotonic())))
+                raise problem.expired("its deadline passed before it was begun")
+            answer = await self._desk.answer(plan, Visit(errand.client, errand.priority, now, until - now), Stays())
+        except Problem as refused:
+            if not _passing(refused):
+                raise
+            if time.monotonic() >= until:
+                raise problem.expired(f"its deadline passed before it was begun: {refused.detail}") from None
+            least, most = AGAIN_SECONDS
+            pause = max(least, taken.age / 4, refused.extra.get("retry_after_seconds", 0.0))
+            # At the deadline once more, to say what was in its way.
+            raise _NotNow(min(pause, most, max(0.0, until - time.monotonic()))) from None
         body, media_type = content_of(plan, answer, as_json)
         if len(body) > self._store.bounds.largest:
             detail = (
@@ -184,7 +205,7 @@ def _passing(refused: Problem) -> bool:
 
 async def _insist(work: Callable[[], Awaitable[bool]]) -> bool:
     """Do it until the store has it; of a process that does not come through, others take the errand over."""
-    until = time.monotonic() + INSIST_SECONDS
+    until, pause = time.monotonic() + INSIST_SECONDS, AGAIN_SECONDS[0]
     while True:
         try:
             return await work()
@@ -192,4 +213,5 @@ async def _insist(work: Callable[[], Awaitable[bool]]) -> bool:
             if time.monotonic() > until:
                 LOG.error("the end of a job could not be written down: %s", error)
                 return False
-            await asyncio.sleep(AGAIN_SECONDS[0])
+            await asyncio.sleep(pause)
+            pause *= 2

@@ -30,6 +30,11 @@ class Bounds:
     """Of all results; the oldest go first. One that would take more than a quarter of it is none."""
 
     @property
+    def share(self) -> int:
+        """Errands of one client that are not over, at most."""
+        return max(1, self.open // 2)
+
+    @property
     def largest(self) -> int:
         """Bytes of one result at most."""
         return self.result_bytes // 4 - 8 * OVERHEAD  # beside it are its headers
@@ -96,8 +101,8 @@ class Store(Protocol):
     async def keep(self, ids: Sequence[str]) -> Sequence[str]:
         """Go on with errands; those that are not this process's any more."""
 
-    async def hand_back(self, ids: Sequence[str]) -> None:
-        """Leave errands to others, as if they had not been taken."""
+    async def leave(self, ids: Sequence[str], wait: float = 0.0) -> None:
+        """Leave errands to whoever comes after `wait` seconds, as if they had not been taken."""
 
     async def end(self, errand_id: str, end: End, reply: Reply | None = None, *, mine: bool = True) -> bool:
         """Write down how an errand ended; False if it was over before, or with `mine` is somebody else's now."""
@@ -117,6 +122,8 @@ class _Kept:
     record: Record
     began: float
     """When it came, by the monotonic clock."""
+    since: float = 0.0
+    """From when it may be taken."""
     until: float = 0.0
     """When it expires."""
     reply: Reply | None = None
@@ -150,6 +157,8 @@ class OwnStore:
         """See Store."""
         if len(self._open) >= self.bounds.open:
             raise full(self.bounds)
+        if sum(kept.record.errand.client == errand.client for kept in self._open.values()) >= self.bounds.share:
+            raise full(self.bounds, of_one=True)
         self._open[errand.id] = _Kept(Record(errand, "queued", time.time(), 0), self._clock())
 
     async def get(self, errand_id: str) -> Record | None:
@@ -167,8 +176,8 @@ class OwnStore:
 
     async def take(self, most: int) -> Sequence[Taken]:
         """See Store."""
-        taken = []
-        for kept in [one for one in self._open.values() if one.record.state == "queued"][:most]:
+        taken, now = [], self._clock()
+        for kept in [one for one in self._open.values() if one.record.state == "queued" and one.since <= now][:most]:
             kept.record = replace(kept.record, state="running", attempts=kept.record.attempts + 1)
             taken.append(Taken(kept.record.errand, self._clock() - kept.began, kept.record.attempts))
         return taken
@@ -177,10 +186,11 @@ class OwnStore:
         """See Store."""
         return [one for one in ids if one not in self._open]
 
-    async def hand_back(self, ids: Sequence[str]) -> None:
+    async def leave(self, ids: Sequence[str], wait: float = 0.0) -> None:
         """See Store."""
         for kept in (self._open[one] for one in ids if one in self._open):
             kept.record = replace(kept.record, state="queued", attempts=kept.record.attempts - 1)
+            kept.since = self._clock() + wait
 
     async def end(self, errand_id: str, end: End, reply: Reply | None = None, *, mine: bool = True) -> bool:
         """See Store."""
@@ -236,8 +246,10 @@ class OwnStore:
         self.bytes -= _size(self._over.pop(errand_id).reply)
 
 
-def full(bounds: Bounds) -> Full:
-    """There is no room for one more."""
+def full(bounds: Bounds, *, of_one: bool = False) -> Full:
+    """There is no room for one more; `of_one`: none of this client."""
+    if of_one:
+        return Full(f"{bounds.share} jobs of yours are waiting or running already, the most of one client")
     return Full(f"{bounds.open} jobs are waiting or running already, the most that are taken in")
 
 

@@ -36,9 +36,9 @@ class SharedAnswers:
         """Keep what runs here, until cancelled."""
         while True:
             await asyncio.sleep(self._lease / 3)
-            for name, (request, token) in tuple(self._running.items()):
-                with contextlib.suppress(Away, ResponseError):
-                    await self._claim(name, request, token)
+            # All at once, so that a name whose end is told now is not taken again after that.
+            claims = (self._claim(name, *taken) for name, taken in self._running.items())
+            await asyncio.gather(*claims, return_exceptions=True)
 
     async def claim(self, name: str, request: str, token: str) -> Claim:
         """See Answers."""

@@ -52,9 +52,11 @@ class SharedStore:
 
     async def add(self, errand: Errand) -> None:
         """See Store."""
-        own = (errand.id, errand.write(), self.bounds.open, self._life)
-        if not await self._call("errand_add", (self._records, self._open, self._over, self._due), *own):
-            raise full(self.bounds)
+        bounds, keys = self.bounds, (self._records, self._open, self._over, self._due)
+        own = (errand.id, errand.client, errand.write(), bounds.open, bounds.share, self._life)
+        added = await self._call("errand_add", keys, *own)
+        if added != 1:
+            raise full(bounds, of_one=added < 0)
 
     async def get(self, errand_id: str) -> Record | None:
         """See Store."""
@@ -75,11 +77,12 @@ class SharedStore:
         own = (self._owner, int(1000 * self.lease), most)
         found = await self._call("errand_take", (self._records, self._open), *own)
         taken = []
-        for _, text, age, attempts in found:
+        for errand_id, text, age, attempts in found:
             try:
                 taken.append(Taken(read(text), age / 1000, attempts))
-            except ValueError as error:  # a later version's, which will take it when the lease is over
+            except ValueError as error:  # a later version's, which will take it
                 LOG.error("a job cannot be read: %s", error)
+                await self.leave([errand_id.decode()], self.lease)
         return taken
 
     async def keep(self, ids: Sequence[str]) -> Sequence[str]:
@@ -87,9 +90,10 @@ class SharedStore:
         own: tuple[Argument, ...] = (self._owner, int(1000 * self.lease), *ids)
         return [lost.decode() for lost in await self._call("errand_keep", (self._records, self._open), *own)]
 
-    async def hand_back(self, ids: Sequence[str]) -> None:
+    async def leave(self, ids: Sequence[str], wait: float = 0.0) -> None:
         """See Store."""
-        await self._call("errand_keep", (self._records, self._open), self._owner, 0, *ids)
+        own: tuple[Argument, ...] = (self._owner, int(1000 * wait), *ids)
+        await self._call("errand_leave", (self._records, self._open), *own)
 
     async def end(self, errand_id: str, end: End, reply: Reply | None = None, *, mine: bool = True) -> bool:
         """See Store."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from server.fleet.connection import PATIENCE, Away, Redis
+from server.fleet.connection import Away, Redis
 from server.fleet.scripts import LOAD, Command
 from server.observe.fleet import ROUND_TRIP_SECONDS
 from server.observe.series import Spread
@@ -97,13 +97,10 @@ class Pipe:
 
     async def _twice(self, commands: list[Command]) -> list[Any]:
         """A connection that was broken while nobody used it says so only when it is used."""
-        # A value may be large and the link slow.
-        size = sum(len(part) for command in commands for part in command if isinstance(part, bytes))
-        patience = PATIENCE + size / 1e6
         if self._channel.connected:
             try:
-                return await self._channel.call(*commands, patience=patience)
+                return await self._channel.call(*commands)
             except Away as away:
                 if isinstance(away.__cause__, TimeoutError):
                     raise
-        return await self._channel.call(*commands, patience=patience)
+        return await self._channel.call(*commands)

@@ -42,7 +42,7 @@ _IDEMPOTENCY_KEY = {
     "in": "header",
     "description": f"A text of the client's, such as a UUID. The same request with the same key within "
     f"{LIFE_SECONDS / 60:g} minutes gets the answer that was given, or that of the work that still runs, which goes on "
-    "if the client leaves; another request with it is a 422. Streams are not kept.",
+    "if the client leaves; another request with it is a 422. Not for streams.",
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
 }
 

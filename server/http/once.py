@@ -2,7 +2,7 @@
 
 The same key and the same request, from the same client: the answer that was given, or of work that still runs, as soon
 as it is there (where the draft has a 409). The same key with another request is a 422. Kept are answers that succeeded;
-whatever was refused or failed may be tried again under its key. Streams are not kept.
+whatever was refused or failed may be tried again under its key. A stream cannot be given again, and has no key.
 """
 
 from __future__ import annotations

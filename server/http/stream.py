@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
-from server.http import reply
+from server.http import problem, reply
 from server.http.desk import Shown
 from server.http.endpoint import NO_STORE, Exchange
 from server.http.plan import Plan
@@ -38,6 +38,10 @@ async def send_stream(exchange: Exchange, pictures: AsyncGenerator[Shown], tell:
     """
     following: asyncio.Future[Shown] | None = None
     try:
+        if exchange.method == "POST" and exchange.header(b"idempotency-key"):
+            raise problem.malformed(
+                "a stream cannot be given again; leave the header Idempotency-Key or the stream out"
+            )
         while True:
             following = following or asyncio.ensure_future(anext(pictures))
             done, _ = await asyncio.wait((following,), timeout=HEARTBEAT_SECONDS)

@@ -145,7 +145,7 @@ def test_job_past_its_deadline_fails_with_the_reason(start: Start, images: Path)
 
 
 def test_jobs_are_bounded_and_a_stopping_server_finishes_them(start: Start, images: Path) -> None:
-    held = start(images, "--max-jobs", "2", held=True)
+    held = start(images, "--max-jobs", "4", held=True)
     for seed in range(2):
         assert held.client.post("/jobs", json={"seed": seed}).status_code == 202
     refused = held.client.post("/jobs", json={"seed": 2})
@@ -194,8 +194,8 @@ class Clock:
         return self.now
 
 
-def errand(number: int) -> Errand:
-    return Errand(f"{number}", "ann", {}, 1, "batch", False, 60.0)
+def errand(number: int, client: str = "ann") -> Errand:
+    return Errand(f"{number}", client, {}, 1, "batch", False, 60.0)
 
 
 def test_memory_is_bounded_and_results_expire() -> None:
@@ -214,9 +214,9 @@ def test_memory_is_bounded_and_results_expire() -> None:
         assert await store.result("29") is None  # of 10 the result too
         assert await store.result("30") is not None
         for number in range(40, 43):
-            await store.add(errand(number))
-        with pytest.raises(Full):
-            await store.add(errand(43))
+            await store.add(errand(number, f"client {number}"))
+            with pytest.raises(Full, match="of yours" if number < 42 else "the most that are taken in"):
+                await store.add(errand(number, f"client {number}"))
         record = await store.get("42")
         assert record is not None
         assert record.ahead == 2

@@ -94,6 +94,13 @@ def test_key_that_is_none(bad: str) -> None:
     assert refused.value.status == 400
 
 
+def test_stream_takes_no_key(server: Server) -> None:
+    refused = server.client.post("/generate?stream=first", headers=key())
+    assert refused.status_code == 400
+    assert "stream" in refused.json()["detail"]
+    assert server.client.post("/generate?stream=first").status_code == 200
+
+
 def test_quoted_and_bare_keys_are_one() -> None:
     assert _read_key(b'"8e03978e"') == _read_key(b"8e03978e") == b"8e03978e"
     assert _read_key(rb'"a \"b\" \\"') == rb'a "b" \\'.replace(rb"\\", b"\\")

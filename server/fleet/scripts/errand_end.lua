@@ -13,8 +13,12 @@ if ARGV[5] ~= '' then
 end
 redis.call('HSET', KEYS[1], id .. '/state', ARGV[3], id .. '/end', ARGV[4], id .. '/ended', now)
 redis.call('ZREM', KEYS[2], id)
+local errand = cjson.decode(redis.call('HGET', KEYS[1], id .. '/errand'))
+if redis.call('HINCRBY', KEYS[1], '#' .. errand.client, -1) <= 0 then
+    redis.call('HDEL', KEYS[1], '#' .. errand.client)
+end
 redis.call('ZADD', KEYS[3], now + ttl, id)
-if cjson.decode(redis.call('HGET', KEYS[1], id .. '/errand')).webhook ~= cjson.null then
+if errand.webhook ~= cjson.null then
     redis.call('HSET', KEYS[1], id .. '/told', 'waiting')
     redis.call('ZADD', KEYS[4], now, id)
 end

@@ -150,16 +150,20 @@ def test_the_first_end_counts(tmp_path: Path) -> None:
 
 def test_oldest_goes_first_and_bounds_hold(tmp_path: Path) -> None:
     async def use(server: RedisServer, one: SharedStore, other: SharedStore) -> None:
-        for number in (3, 1, 2):
-            await one.add(errand(number))
+        await one.add(errand(3))
+        with pytest.raises(Full, match="of yours"):
+            await one.add(errand(1))  # of three a client may have one
+        for number in (1, 2):
             await asyncio.sleep(0.003)
-        with pytest.raises(Full):
-            await other.add(errand(4))
+            await one.add(errand(number, f"client {number}"))
+        with pytest.raises(Full, match="the most that are taken in"):
+            await other.add(errand(4, "client 4"))
         record = await other.get("2")
         assert record is not None
         assert (record.state, record.ahead) == ("queued", 2)
         assert [taken.errand.id for taken in await other.take(2)] == ["3", "1"]
-        await other.hand_back(["3"])
+        await other.leave(["1"], 60.0)
+        await other.leave(["3"])
         (taken,) = await one.take(1)
         assert (taken.errand.id, taken.attempts) == ("3", 1)
         assert await one.end("3", End("cancelled"), mine=False)
@@ -213,7 +217,7 @@ def test_full_redis_leaves_nothing_half_written(tmp_path: Path) -> None:
         with server.client() as client:
             before = held(client)
             client.config_set("maxmemory", 1)
-            for work in (one.add(errand(2)), one.end("1", End("done"), REPLY), one.end("1", End("failed"))):
+            for work in (one.add(errand(2, "bob")), one.end("1", End("done"), REPLY), one.end("1", End("failed"))):
                 with pytest.raises(Unreachable, match="OOM"):
                     await work
             assert held(client) == before
@@ -271,3 +275,37 @@ def test_redis_that_forgot_is_said_and_new_jobs_run(fleet: Fleet, images: Path) 
     new = take_in(api, 2)
     eventually(lambda: state(api, new) == "done", "a new one is done")
     eventually(lambda: api.metric("longjump_jobs_running") == 0, "nobody works on the lost one")
+
+
+def test_many_jobs_survive_the_death_of_a_process_and_of_a_worker(fleet: Fleet, images: Path) -> None:
+    agents = [fleet.worker(images, held=True) for _ in range(2)]
+    one, other = fleet.api(), fleet.api()
+    places = [take_in((one, other)[seed % 2], seed) for seed in range(60)]
+    eventually(lambda: fleet.held()[0] >= 20, "both are at work on some, the rest waits")
+    one.process.kill()
+    agents[0].end()
+    agents[1].open_gate()
+    for seed, place in enumerate(places):
+        eventually(lambda place=place: state(other, place) == "done", "it is done")  # type: ignore[misc]
+        if seed % 10 == 0:
+            made = other.client.get(place + "/result")
+            assert made.content == other.client.get(f"/generate?seed={seed}&steps=2&label=dog").content
+    assert other.metric('longjump_jobs_ended_total{outcome="done"}') == 60
+    eventually(lambda: fleet.held() == (0, {}), "nothing is left in the queue")
+
+
+def test_jobs_of_a_model_that_nobody_serves_hold_up_no_others(fleet: Fleet, images: Path, points: Path) -> None:
+    fleet.worker(images)
+    gone = fleet.worker(points)
+    api = fleet.api()
+    eventually(lambda: len(api.client.get("/v1/models").json()["data"]) == 2, "both are known")
+    gone.process.terminate()
+    assert gone.process.wait(60) == 0
+    missed = "/generate?model=plane&deadline_ms=1000"
+    eventually(lambda: api.client.post(missed).status_code == 503, "one is missed")
+    waiting = [str(api.client.post("/jobs?model=plane").headers["location"]) for _ in range(40)]
+    place = str(api.client.post("/jobs?model=tiny").headers["location"])
+    eventually(lambda: state(api, place) == "done", "the other model's is done")
+    assert {state(api, one) for one in waiting} <= {"queued", "running"}
+    fleet.worker(points)
+    eventually(lambda: state(api, waiting[0]) == "done", "it is served again")
