@@ -30,7 +30,7 @@ def job_bytes(job: Job) -> int:
 class Queue(Protocol):
     """Jobs on their way to workers, in the policy's order.
 
-    Only `put` may wait for I/O. A queue on another machine fetches ahead and calls `on_arrival` when `take` has more.
+    Between machines jobs travel by a Redis (`server.fleet`), whose agents put what they take into one of these.
     """
 
     bounds: Bounds
