@@ -10,7 +10,7 @@ import contextlib
 
 from redis.exceptions import ResponseError
 
-from server.fleet.connection import Away
+from server.fleet.connection import Away, refusal
 from server.fleet.keys import Keys
 from server.fleet.parcel import pack, unpack
 from server.fleet.pipe import Pipe
@@ -45,7 +45,8 @@ class SharedAnswers:
         try:
             state, *more = await self._claim(name, request, token)
         except (Away, ResponseError) as error:
-            raise problem.not_ready(f"the Idempotency-Key cannot be looked up: {error}") from None
+            why = str(error) if isinstance(error, Away) else refusal(error)
+            raise problem.not_ready(f"the Idempotency-Key cannot be looked up in Redis: {why}") from None
         match state:
             case b"mine":
                 self._running[name] = (request, token)

@@ -267,5 +267,10 @@ async def _drop(connection: Connection) -> None:
         await connection.disconnect(nowait=True)
 
 
+def refusal(error: ResponseError) -> str:
+    """Why Redis refused a command, in words for a person. Redis 6 and 7 say otherwise that their memory is full."""
+    return "its memory is full" if "used memory > 'maxmemory'" in str(error) else str(error)
+
+
 def _words(error: BaseException) -> str:
     return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)

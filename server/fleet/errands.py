@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from server.errands.errand import End, Errand, Record, read, read_end
 from server.errands.store import OVER_PER_OPEN, Bounds, Due, Taken, Unreachable, full
 from server.fleet.answers import pack_reply, read_reply
-from server.fleet.connection import Away
+from server.fleet.connection import Away, refusal
 from server.fleet.keys import Keys
 from server.fleet.pipe import Pipe
 from server.fleet.scripts import Argument, script
@@ -69,7 +69,7 @@ class SharedStore:
         try:
             found = await call
         except (Away, ResponseError) as error:
-            raise Unreachable(str(error)) from None
+            raise _unreachable(error) from None
         return read_reply(found[1]) if found is not None else None
 
     async def take(self, most: int) -> Sequence[Taken]:
@@ -123,7 +123,13 @@ class SharedStore:
         try:
             return await (pipe or self._pipe).call(*script(name, keys, *arguments))
         except (Away, ResponseError) as error:
-            raise Unreachable(str(error)) from None
+            raise _unreachable(error) from None
+
+
+def _unreachable(error: Away | ResponseError) -> Unreachable:
+    if isinstance(error, Away):
+        return Unreachable(str(error))
+    return Unreachable(f"Redis, where jobs are kept, refuses: {refusal(error)}")
 
 
 def _record(found: list[Any]) -> Record:

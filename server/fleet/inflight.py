@@ -13,14 +13,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import ResponseError
 
 from server.backend.dispatch import OnPart
 from server.backend.queue import job_bytes
 from server.backend.roads import Overtaken
 from server.fleet.clock import FleetClock
 from server.fleet.codec import Answer, Unreadable, job_fields, read_answer
-from server.fleet.connection import Away, Pause, Redis
+from server.fleet.connection import Away, Pause, Redis, refusal
 from server.fleet.keys import Keys
 from server.fleet.line import FleetLine
 from server.fleet.pipe import Pipe
@@ -266,10 +266,7 @@ class InFlight:
         except Away as away:
             raise Stopped(str(away)) from None
         except ResponseError as error:
-            # Redis 6 tells of it inside the words about the script.
-            full = isinstance(error, OutOfMemoryError) or "OOM command" in str(error)
-            why = "its memory is full" if full else str(error)
-            raise Stopped(f"Redis at {self._redis.shown} did not take the request: {why}") from None
+            raise Stopped(f"Redis at {self._redis.shown} did not take the request: {refusal(error)}") from None
         line.survey(*load)
         if entry is None:
             raise Overtaken(line.refusal(job, asked.size, time.monotonic()))
