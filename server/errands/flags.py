@@ -20,7 +20,7 @@ SECRET = "LONGJUMP_WEBHOOK_SECRET"
 def add_job_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare them."""
     group = parser.add_argument_group(
-        "jobs", "Of POST /jobs; those of a fleet are its own, others end with the server."
+        "jobs", "Of POST /jobs. With --redis they outlive a server; without they end with it."
     )
     group.add_argument(
         "--max-jobs",

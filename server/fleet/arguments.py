@@ -36,7 +36,8 @@ def add_redis_arguments(parser: argparse.ArgumentParser, *, required: bool) -> N
 
 def add_commons_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what API processes share in Redis beside the work."""
-    parser.add_argument(
+    group = parser.add_argument_group("what servers with --redis share")
+    group.add_argument(
         "--shared-cache-bytes",
         type=whole,
         default=64 * 2**20,
