@@ -101,7 +101,7 @@ class Sent:
 
 
 class Clients:
-    """Sends requests from a thread of its own. A context manager."""
+    """Sends requests from a thread of its own."""
 
     def __init__(self, bundle: Path) -> None:
         """`bundle` is what the fleet serves, with the engine of fake_worker.py."""
@@ -109,14 +109,12 @@ class Clients:
         self._numbers = itertools.count(1)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
         # No connection serves two requests: that it broke is then the news of one.
         self._http = httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_keepalive_connections=0))
 
-    def __enter__(self) -> Clients:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End it."""
         asyncio.run_coroutine_threadsafe(self._http.aclose(), self._loop).result(PATIENCE)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

@@ -44,7 +44,6 @@ class Standing(Fleet):
         self.apis: list[Server] = []
         self.workers: list[Agent] = []
         self.clients = Clients(bundle)
-        self.clients.__enter__()
 
     def mend(self) -> None:
         """Make everything whole again, whatever was done to it, and wait until it is."""
@@ -180,7 +179,7 @@ class Standing(Fleet):
 
     def end(self) -> None:
         """End everything."""
-        self.clients.__exit__()
+        self.clients.close()
         super().end()
 
 

@@ -64,10 +64,6 @@ class Link:
         """Nothing passes any more, and neither end is told."""
         self._call(self._whole.clear)
 
-    def reset(self) -> None:
-        """Break all connections, and let new ones through."""
-        self._call(self._break_all)
-
     def heal(self) -> None:
         """As at first. What was held back by `cut` passes."""
         self._delay = self._stalls = self._breaks = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from ...conftest import images  # noqa: F401
@@ -33,7 +34,7 @@ def test_ten_times_what_the_fleet_can_do(own: Fleet, images: Path, tell: Tell) -
     api = own.api()
     for worker in workers:
         worker.wait_until_ready()
-    with Clients(images) as clients:
+    with contextlib.closing(Clients(images)) as clients:
         counts = tell("ten times too much", clients.send([api.client.base_url], 160, deadline=5.0).heard())
     assert counts.answered > 0
     assert counts.refused > 0
