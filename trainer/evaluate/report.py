@@ -94,13 +94,15 @@ def remarks(results: dict[str, Any]) -> list[str]:
     if floor["samples"] < settings["samples"]:
         lines.append(f"only {floor['samples']:,} real pictures are there for the floor: at more it would be lower")
     if settings["training"]["trained_on"] is False:
-        lines.append("the model was trained on another data set (by its hash): copies of pictures of that are not seen")
+        lines.append(
+            "the model was trained on another data set (by its hash): copies of what only that one has are not seen"
+        )
     for steps, found in results["steps"].items():
         copying = found["copying"]
         lines.append(
-            f"copies at {steps}: {copying['nearer']:.1%} is the chance that a sample is nearer to a training picture "
-            f"than a real one that was not trained on (none: 50 %); {copying['close']:.1%} of samples and "
-            f"{copying['close_fresh']:.1%} of those are nearer than all but 1 % of them"
+            f"copies at {steps}: a sample is nearer to a training picture than one of the test split is with a chance "
+            f"of {copying['nearer']:.1%} (new pictures: 50 %); {copying['close']:.1%} of samples are as near as the "
+            f"nearest 1 % of the test split, which are {copying['close_fresh']:.1%} of it"
         )
         if "worst_class" in found:
             lines.append(f"worst class at {steps}: {found['worst_class']}, {found['worst_class_accuracy']:.1%} right")
