@@ -132,7 +132,8 @@ def test_method_is_lost(road: Road, method: str) -> None:
             assert np.isfinite(points).all()
         else:
             assert kind == "image/png"
-            assert content == render(engine, request, "png", draw(engine, request))
+            pictures = engine.decode(draw(engine, request))
+            assert content == render(manifest, engine.fingerprint, request, "png", pictures)
             assert Image.open(io.BytesIO(content)).size == SIDES
 
 

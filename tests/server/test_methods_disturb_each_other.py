@@ -39,7 +39,8 @@ def alone(method: str, steps: int, seed: int = 5, label: int = 0, guidance: floa
     bundle = open_bundle(BUNDLES / method)
     engine = open_engine(bundle, 1)
     request = resolve(bundle.manifest, label=label, seed=seed, steps=steps, guidance=guidance)
-    return render(engine, request, "png", draw(engine, request))
+    pictures = engine.decode(draw(engine, request))
+    return render(bundle.manifest, engine.fingerprint, request, "png", pictures)
 
 
 def test_bundle_is_not_its_methods() -> None:

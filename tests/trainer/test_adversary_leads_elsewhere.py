@@ -221,7 +221,9 @@ def test_rows_are_judged_together(shape: tuple[int, ...]) -> None:
     for weight in judge.parameters():
         nn.init.normal_(weight, std=0.3)
     scores = judge(x, label)
-    torch.testing.assert_close(torch.cat([judge(x[[row]], label[[row]]) for row in range(6)]), scores)
+    alone = torch.cat([judge(x[[row]], label[[row]]) for row in range(6)])
+    # Scores are sums of thousands of products: their last bits depend on the CPU, and there on the number of rows.
+    torch.testing.assert_close(alone, scores, rtol=1e-5, atol=1e-5 * float(scores.abs().max()))
     assert not torch.allclose(judge(x, (label + 1) % 4), scores)
     scores.sum().backward()
     assert all(weight.grad is not None for weight in judge.parameters())

@@ -171,11 +171,12 @@ def test_processes_see_other_pictures(count: int) -> None:
     for index in range(count):
         shard = Shard(index, count)
         part, part_labels = apply(shard.rows(x0), drawn.part(shard))
-        assert torch.equal(part, shard.rows(whole))
+        # Where the CPU has no AVX-512 the last bits of a product depend on how many rows it has.
+        torch.testing.assert_close(part, shard.rows(whole), atol=1e-5, rtol=0)
         assert torch.equal(part_labels, shard.rows(labels))
     if count == 2:
         mixed_up, _ = apply(x0[::2], drawn.part(Shard(1, 2)))
-        assert not torch.equal(mixed_up, whole[::2]), "the control: the other shard's parameters"
+        assert (mixed_up - whole[::2]).abs().max() > 0.1, "the control: the other shard's parameters"
 
 
 def test_low_precision_moves_pixels() -> None:

@@ -92,14 +92,17 @@ def test_checkpoint_names_this_machine(tmp_path: Path, tiny: Callable[..., Recip
 
 
 def test_code_reads_a_pickle() -> None:
-    """No torch.load, torch.save or pickle in what trains and loads, but for CIFAR-10's archive, which is one.
+    """No torch.load, torch.save or pickle in what trains and loads, but for what others have published as one.
 
-    That an archive cannot run code is the business of tests/trainer/data/test_download_is_not_the_published_one.py.
+    That is CIFAR-10's archive, which tests/trainer/data/test_download_is_not_the_published_one.py shows to run no code,
+    and the weights of networks that `longjump eval` measures with: read when their SHA-256 is right, and weights only.
     """
+    published = {"folded.py": 'torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)'}
     forbidden = ("torch.load", "torch.save", "pickle.load", "allow_pickle=True", "import joblib", "yaml.load(")
     importing = []
     for package in (models, trainer):
         for file in Path(package.__path__[0]).rglob("*.py"):
-            assert not [word for word in forbidden if word in file.read_text()], file
+            text = file.read_text().replace(published.get(file.name, "\0"), "")
+            assert not [word for word in forbidden if word in text], file
             importing += [file.name] if "import pickle" in file.read_text() else []
     assert importing == ["cifar10.py"]
