@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from export.runtime.engines.feed import named
 from export.runtime.grids import DYADIC_FINEST, Span
 from export.runtime.manifest import Guidance
 from export.runtime.sampler import Jump, noise_rows
@@ -87,8 +88,7 @@ def graph_jump(session: ort.InferenceSession) -> Jump:
         label: NDArray[np.int64],
         guidance: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        feed = {"z": z, "t": t, "s": s, "label": label} | ({} if guidance is None else {"guidance": guidance})
-        z_s: NDArray[np.float32] = session.run(["z_s"], feed)[0]
+        z_s: NDArray[np.float32] = session.run(["z_s"], named(z, t, s, label, guidance))[0]
         return z_s
 
     return jump

@@ -41,10 +41,11 @@ def engines(bundle: Bundle, precision: str) -> dict[str, Jump]:
     """The jumps of a bundle in one precision; what does not load is left out with a word."""
     from export.runtime.engines import open_engine
     from export.runtime.engines.device import CupyDevice
+    from export.runtime.engines.feed import named
     from export.runtime.engines.session import open_session
     from export.runtime.gpu.bound import BoundGraph
     from export.runtime.gpu.buckets import buckets
-    from export.runtime.gpu.jump import OUTPUT, jump_tensors, named
+    from export.runtime.gpu.jump import OUTPUT, jump_tensors
     from export.runtime.manifest import jump_file
 
     model, file = bundle.read(jump_file(precision)), jump_file(precision)

@@ -11,10 +11,11 @@ from export.check import trial_rows
 from export.runtime.bundle import Bundle, open_bundle
 from export.runtime.engines import open_engine
 from export.runtime.engines.device import CupyDevice
+from export.runtime.engines.feed import named
 from export.runtime.flags import CPU, CUDA
 from export.runtime.gpu.bound import BoundGraph
 from export.runtime.gpu.buckets import buckets
-from export.runtime.gpu.jump import OUTPUT, jump_tensors, named
+from export.runtime.gpu.jump import OUTPUT, jump_tensors
 
 pytestmark = pytest.mark.gpu
 

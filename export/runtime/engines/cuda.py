@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from export.runtime.bundle import Bundle
 from export.runtime.engines.choice import Choice
 from export.runtime.engines.device import CupyDevice, Device
+from export.runtime.engines.feed import named
 from export.runtime.engines.machine import Gpu
 from export.runtime.engines.onnxruntime import MAX_ROWS, fingerprint
 from export.runtime.engines.pictures import Pictures
 from export.runtime.engines.trial import timed, zeros
 from export.runtime.gpu.bound import BoundGraph
 from export.runtime.gpu.buckets import buckets
-from export.runtime.gpu.jump import OUTPUT, jump_tensors, named
+from export.runtime.gpu.jump import OUTPUT, jump_tensors
 from export.runtime.manifest import Manifest
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from export.runtime.bundle import Bundle
 from export.runtime.engines.choice import PROVIDERS, Choice
+from export.runtime.engines.feed import named
 from export.runtime.engines.machine import Gpu
 from export.runtime.engines.pictures import Pictures
 from export.runtime.engines.session import PROVIDER, open_session
@@ -59,10 +60,7 @@ class OnnxRuntimeEngine:
         guidance: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """One network evaluation for all rows; see Engine.jump."""
-        feed = {"z": z, "t": t, "s": s, "label": label}
-        if guidance is not None:
-            feed["guidance"] = guidance
-        z_s: NDArray[np.float32] = self._jump.run(("z_s",), feed)[0]
+        z_s: NDArray[np.float32] = self._jump.run(("z_s",), named(z, t, s, label, guidance))[0]
         return z_s
 
     def decode(self, z: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from export.runtime.bundle import Bundle
 from export.runtime.engines.choice import PROVIDERS, Choice
 from export.runtime.engines.device import CupyDevice, Device
+from export.runtime.engines.feed import named
 from export.runtime.engines.libraries import (
     LIBRARIES,
     Library,
@@ -29,7 +30,7 @@ from export.runtime.engines.pictures import Pictures
 from export.runtime.engines.trial import timed, zeros
 from export.runtime.flags import CUDA
 from export.runtime.gpu.buckets import buckets
-from export.runtime.gpu.jump import OUTPUT, jump_tensors, named
+from export.runtime.gpu.jump import OUTPUT, jump_tensors
 from export.runtime.gpu.road import Road, Tensor
 from export.runtime.manifest import EngineEntry, Manifest, jump_file
 

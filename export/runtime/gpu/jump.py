@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from export.runtime.gpu.road import Tensor
 from export.runtime.manifest import Manifest
@@ -19,15 +16,3 @@ def jump_tensors(manifest: Manifest) -> dict[str, Tensor]:
     z = Tensor(tuple(manifest.z_shape), np.dtype(np.float32))
     scale = {} if manifest.guidance is None else {"guidance": number}
     return {"z": z, "t": number, "s": number, "label": whole, **scale, OUTPUT: z}
-
-
-def named(
-    z: NDArray[np.float32],
-    t: NDArray[np.float32],
-    s: NDArray[np.float32],
-    label: NDArray[np.int64],
-    guidance: NDArray[np.float32] | None,
-) -> dict[str, NDArray[Any]]:
-    """The arguments of Engine.jump by the names of the graph's inputs."""
-    values: dict[str, NDArray[Any]] = {"z": z, "t": t, "s": s, "label": label}
-    return values if guidance is None else {**values, "guidance": guidance}
