@@ -35,7 +35,7 @@ from server.bench.figures import Target, table
 from server.bench.peers import find_peers
 from server.bench.processes import used_by_all, used_by_us
 from server.bench.setup import Setup
-from server.serve import default_bundle, default_threads
+from server.workers import default_bundle, default_threads
 
 MEASUREMENTS = {
     "launch": launch.measure,

@@ -31,7 +31,7 @@ from server.bench.contenders import Contender, longjump
 from server.bench.figures import median, slope
 from server.bench.processes import open_files, own_memory
 from server.bench.setup import SEED
-from server.serve import default_bundle
+from server.workers import default_bundle
 
 WARM_SHARE = 0.25
 """Of the run, in which caches fill and allocators settle: not judged."""

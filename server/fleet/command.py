@@ -23,7 +23,7 @@ from pathlib import Path
 from server.arguments import port, positive
 from server.backend.supervisor import END_SECONDS, WORKER, Child, worker_command
 from server.fleet.arguments import add_redis_arguments
-from server.serve import add_worker_arguments, check_names, count_workers, default_bundle, default_threads
+from server.workers import add_worker_arguments, check_names, count_workers, default_bundle, default_threads
 
 WIDE = 2**40
 """A bound that is none: the fleet's queue is bounded where work is admitted."""

@@ -28,7 +28,7 @@ from server.bench.client import Address, Connection, Load
 from server.bench.contenders import Contender, environment, longjump, post_patient_query, post_query
 from server.bench.idle import UNTIMED
 from server.bench.setup import SETTLE_SECONDS, Setup
-from server.serve import DEMO
+from server.workers import DEMO
 from tests.server.fleet.redis_server import RedisServer
 
 SLOWER = "LONGJUMP_BENCH_SLOWER"

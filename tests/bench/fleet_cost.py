@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from server.serve import DEMO
+from server.workers import DEMO
 from tests.server.fleet.conftest import Fleet
 
 IDLE_SECONDS = 10.0

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from server.serve import DEMO
+from server.workers import DEMO
 
 from .conftest import Start
 

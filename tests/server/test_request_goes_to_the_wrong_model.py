@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from export.runtime.bundle import open_bundle
-from server.serve import check_names
+from server.workers import check_names
 
 from .conftest import Server, Start, eventually
 

@@ -20,8 +20,8 @@ from server.fleet.lines import FleetLines
 from server.jobs import Job, Result
 from server.schedule.admission import Bounds
 from server.schedule.costs import Costs
-from server.serve import DEMO
 from server.wire import Frames
+from server.workers import DEMO
 
 KNEE = 2
 WIDE = Bounds(1000, 100_000, 2**20)

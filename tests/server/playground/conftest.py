@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 
-from server.serve import DEMO
+from server.workers import DEMO
 
 from ..conftest import Server, Start, eventually, starter
 
