@@ -71,9 +71,9 @@ class Where:
     @property
     def shown(self) -> str:
         """The URL without user and password, to be printed."""
-        parts = urlsplit(self.url)
-        host = parts.netloc.rpartition("@")[2]
-        return f"{parts.scheme}://{host}{parts.path}"
+        scheme, _, rest = self.url.rpartition("://")
+        parts = urlsplit(f"//{rest.rpartition('@')[2]}")  # a password may stand where no URL has one
+        return f"{scheme}://{parts.netloc}{parts.path}" if scheme else f"{parts.netloc}{parts.path}"
 
     def options(self) -> dict[str, Any]:
         """Arguments of redis-py's connections. ValueError or OSError for what cannot be right."""

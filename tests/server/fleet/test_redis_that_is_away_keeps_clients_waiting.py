@@ -101,6 +101,20 @@ def test_wrong_flag_is_refused_with_what_would_be_right(where: Where, words: str
         Redis(where, "test", print)
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://user:opensesame@host:6379/0", "redis://host:6379/0"),
+        ("redis://host:6379?password=opensesame", "redis://host:6379"),
+        ("user:opensesame@host", "host"),  # the scheme was forgotten
+        ("host", "host"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+    ],
+)
+def test_no_form_of_a_url_shows_its_password(url: str, shown: str) -> None:
+    assert Where(url).shown == shown
+
+
 def test_bundle_beside_redis_is_refused_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "longjump.py"), "serve", "--redis", "redis://localhost", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
