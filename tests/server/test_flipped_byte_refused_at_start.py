@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from server import serve
+from server import workers
 
 from .conftest import Start
 
@@ -71,6 +71,6 @@ def test_port_in_use_is_refused(start: Start, images: Path) -> None:
 
 
 def test_absent_demo_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "DEMO", tmp_path)
+    monkeypatch.setattr(workers, "DEMO", tmp_path)
     with pytest.raises(FileNotFoundError, match="longjump serve BUNDLE"):
-        serve.default_bundle(None)
+        workers.default_bundle(None)

@@ -66,8 +66,9 @@ export async function run() {
     quiet();
     if (!mine.signal.aborted) $("wall-note").textContent = isPoints() ? "Full." : "Full. Choose a picture with a click, or with the arrow keys and Enter.";
   } catch (error) {
+    const stopped = mine.signal.aborted; // a body that is being read then ends in an error of the browser's own
     mine.abort(); // the other lanes
-    if (error !== mine.signal.reason) sayError(error, run);
+    if (!stopped) sayError(error, run);
   } finally {
     running = null;
     showRunning();

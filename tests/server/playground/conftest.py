@@ -70,9 +70,11 @@ LASTING = Lasting()
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Iterator[None]:
     """End what lasts before a test of another folder: while Playwright runs, no other event loop can in this thread."""
-    yield
-    if nextitem is None or HERE not in nextitem.path.parents:
-        LASTING.end()
+    try:
+        yield
+    finally:  # also after a fault in a teardown, or the tests that follow fail of this one
+        if nextitem is None or HERE not in nextitem.path.parents:
+            LASTING.end()
 
 
 @contextlib.contextmanager

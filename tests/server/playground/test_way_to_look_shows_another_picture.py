@@ -201,3 +201,23 @@ def test_wall_asks_without_bound(window: Window) -> None:
     window["#wall-run"].click()
     expect(window["#wall-run"]).to_have_text("Fill it again")
     assert 1 < most <= 3
+
+
+def test_wall_that_is_stopped_complains_of_its_last_reply(window: Window) -> None:
+    """A reply of which half has come ends in an error of the browser's own when the wall is stopped."""
+    window.page.evaluate("""() => {
+        const json = Response.prototype.json;
+        Response.prototype.json = function () {
+            if (!this.url.includes("generate")) return json.call(this);
+            return new Promise((_, reject) => {
+                window.cut = () => reject(new DOMException("The user aborted a request.", "AbortError"));
+            });
+        };
+    }""")
+    window["#tab-wall"].click()
+    window["#wall-run"].click()
+    window.page.wait_for_function("() => window.cut")
+    window["#wall-run"].click()
+    window.page.evaluate("() => window.cut()")
+    expect(window["#wall-run"]).not_to_have_text("Stop")
+    expect(window["#message"]).to_be_hidden()
