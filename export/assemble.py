@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnxruntime as ort
 
@@ -28,6 +28,9 @@ from export.runtime.manifest import (
     unrolled_file,
 )
 
+if TYPE_CHECKING:
+    from export.precision.quality import Judge
+
 
 def assemble(
     out: str | os.PathLike[str],
@@ -45,14 +48,15 @@ def assemble(
     extras: Mapping[str, bytes | Path],
     precisions: Sequence[str] = (),
     force_precision: bool = False,
+    judge: Judge | None = None,
     unroll: Sequence[int] = (),
     replace: bool = False,
 ) -> Bundle:
     """Measure batch invariance of an fp32 jump graph that has passed its checks, and write the bundle.
 
     `fields` are the rest of the manifest (name, grids, method, licence, provenance); `extras` are further
-    files. `precisions` beside fp32 are made and measured as `make_forms` says, graphs of all steps for the counts in
-    `unroll` as `unroll_checked` does. Raises ValueError and FileExistsError as these and write_bundle do.
+    files. `precisions` beside fp32 are made, measured and judged as `make_forms` says, graphs of all steps for the
+    counts in `unroll` as `unroll_checked` does. Raises ValueError and FileExistsError as these and write_bundle do.
     """
     sessions = [open_session(jump, jump_file("fp32"), threads) for threads in (1, None)]
     rows = trial_rows(INVARIANT_UP_TO, z_shape, len(labels), span, t_max, guidance)
@@ -85,7 +89,7 @@ def assemble(
     complete = {**fields, **derived}
     files = {name: FileEntry.of(data) for name, data in contents.items() if isinstance(data, bytes)}
     manifest = build_manifest({**complete, "files": files})
-    changed, added = _further(manifest, jump, decode, precisions, force_precision, unroll)
+    changed, added = _further(manifest, jump, decode, precisions, force_precision, judge, unroll)
     return write_bundle(out, {**complete, **changed}, {**contents, **added}, replace)
 
 
@@ -95,6 +99,7 @@ def extend(
     *,
     precisions: Sequence[str] = (),
     force_precision: bool = False,
+    judge: Judge | None = None,
     unroll: Sequence[int] = (),
     name: str | None = None,
     licence: str | None = None,
@@ -106,7 +111,8 @@ def extend(
     """
     manifest = bundle.manifest
     decode = bundle.read(decode_file("fp32")) if manifest.kind == "image" else None
-    changed, added = _further(manifest, bundle.read(jump_file("fp32")), decode, precisions, force_precision, unroll)
+    jump = bundle.read(jump_file("fp32"))
+    changed, added = _further(manifest, jump, decode, precisions, force_precision, judge, unroll)
     fields = {
         **manifest.model_dump(exclude={"files", "digest"}),
         **changed,
@@ -124,6 +130,7 @@ def _further(
     decode: bytes | None,
     precisions: Sequence[str],
     force: bool,
+    judge: Judge | None,
     unroll: Sequence[int],
 ) -> tuple[dict[str, Any], dict[str, bytes | Path]]:
     """The manifest's changed fields and the files of what goes beyond fp32's jump; nothing where none is asked for."""
@@ -137,7 +144,7 @@ def _further(
     if set(precisions) - {"fp32"}:
         from export.precision.forms import fields_with, files_of, make_forms
 
-        forms = make_forms(manifest, jump, decode, precisions, force)
+        forms = make_forms(manifest, jump, decode, precisions, force, judge)
         fields |= fields_with(manifest, forms)
         files |= files_of(forms)
     return fields, files

@@ -25,6 +25,7 @@ from export.tensorrt.arguments import add_compile_arguments
 
 if TYPE_CHECKING:
     from export.latents import LatentGraphs
+    from export.precision.quality import Evaluation, Judge
     from export.runtime.bundle import Bundle
     from export.runtime.manifest import Guidance
     from models.checkpoint import CheckpointConfig
@@ -52,6 +53,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of fp32, fp16 and int8: graphs beside fp32's, each refused where it is too far from it (default: fp32)",
     )
     parser.add_argument("--force-precision", action="store_true", help="take a precision that is beyond its bound")
+    parser.add_argument(
+        "--evaluate",
+        type=Path,
+        metavar="DATA",
+        help="a data set with a test split: measure by longjump eval whether the pictures of a precision are worse "
+        "than fp32's, and refuse it where they are",
+    )
+    parser.add_argument(
+        "--evaluate-samples", type=int, metavar="N", help="of each step count and precision (default: 2000)"
+    )
+    parser.add_argument(
+        "--evaluate-steps", metavar="N,N,...", help="step counts (default: 1,2,4,8, as far as the model has them)"
+    )
     parser.add_argument(
         "--unroll",
         metavar="N,N,...",
@@ -88,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
     shared = {
         "precisions": precisions,
         "force_precision": args.force_precision,
+        "judge": read_evaluation(args, precisions),
         "unroll": () if args.unroll is None else parse_steps(args.unroll, "--unroll"),
         "replace": args.force,
     }
@@ -130,15 +145,16 @@ def export(
     scales: Guidance | None = None,
     precisions: Sequence[str] = (),
     force_precision: bool = False,
+    judge: Judge | None = None,
     unroll: Sequence[int] = (),
     replace: bool = False,
 ) -> Bundle:
     """Write the bundle `out` of a checkpoint folder (or the newest one of a run) and open it.
 
     A checkpoint of latents needs its `autoencoder`, and takes a tiny `decoder` (`export.latents`); `scales` make one of
-    span velocity a guided one (`models.guided`). Raises ValueError if the graph is not within export.check.TOLERANCE of
-    the checkpoint or one of `precisions` not within its bound of the graph, FileExistsError if `out` exists and is not
-    to be replaced, and what load_checkpoint raises.
+    span velocity a guided one (`models.guided`); `precisions`, `judge` and `unroll` are as `assemble` has them. Raises
+    ValueError if the graph is not within export.check.TOLERANCE of the checkpoint or one of `precisions` not within its
+    bound of the graph, FileExistsError if `out` exists and is not to be replaced, and what load_checkpoint raises.
     """
     from export.assemble import assemble, build_stamp
     from export.check import BATCHES, TOLERANCE, check_decode, check_jump_signature, graph_jump, parity
@@ -200,9 +216,28 @@ def export(
         | ({} if latents is None else {encode_file("fp32"): latents.encode}),
         precisions=precisions,
         force_precision=force_precision,
+        judge=judge,
         unroll=unroll,
         replace=replace,
     )
+
+
+def read_evaluation(args: argparse.Namespace, precisions: Sequence[str]) -> Evaluation | None:
+    """What is to be asked of `longjump eval`, None without --evaluate. Raises ValueError or OSError, before any work,
+    where that has no sense."""
+    if args.evaluate is None:
+        given = {"--evaluate-samples": args.evaluate_samples, "--evaluate-steps": args.evaluate_steps}
+        if stray := next((flag for flag, value in given.items() if value is not None), None):
+            raise ValueError(f"{stray} is about --evaluate DATA; give that too")
+        return None
+    if not set(precisions) - {"fp32"}:
+        raise ValueError("--evaluate compares further precisions with fp32: give --precision fp16, int8 or both")
+    if not args.evaluate.exists():
+        raise FileNotFoundError(f"--evaluate {args.evaluate}: there is no such data set")
+    from export.precision.quality import SAMPLES, Evaluation
+
+    samples = SAMPLES if args.evaluate_samples is None else args.evaluate_samples
+    return Evaluation(args.evaluate, samples, args.evaluate_steps)
 
 
 def _latents(

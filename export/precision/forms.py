@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from export.precision.accuracy import BOUNDS, Decode, excess, measure
 from export.precision.emulate import emulate
 from export.precision.half import half
 from export.precision.int8 import int8
+from export.precision.quality import FALLS, Judge, compare, fall
 from export.precision.visits import walk
 from export.runtime.engines.session import PROVIDER, open_session
 from export.runtime.manifest import Accuracy, Manifest, decode_file, jump_file
@@ -37,34 +38,71 @@ class Form:
 
 
 def make_forms(
-    manifest: Manifest, jump: bytes, decode: bytes | None, precisions: Sequence[str], force: bool = False
+    manifest: Manifest,
+    jump: bytes,
+    decode: bytes | None,
+    precisions: Sequence[str],
+    force: bool = False,
+    judge: Judge | None = None,
 ) -> list[Form]:
     """The `precisions` (of PRECISIONS; fp32 is passed over) of a jump and, for images, its decoder, both serialised.
 
     `manifest` says what they are: shapes, labels, guidance, grids. int8 is calibrated on samples along the grids, and
-    every precision is measured on others. Raises ValueError that names the first one that is beyond its bound, unless
-    `force` is set, and for a graph that cannot be had in a precision.
+    every precision is measured on others; `judge` says whether the pictures are worse. Raises ValueError that names the
+    first one that is beyond its bound, unless `force` is set, and for a graph that cannot be had in a precision.
     """
+    if judge is not None and decode is None:
+        raise ValueError(f"--evaluate is about pictures, and {manifest.name} makes points")
     exact = (_jump(jump, jump_file("fp32")), None if decode is None else _decode(decode))
     forms = []
+    measured: dict[str, bytes | Path] = {jump_file("fp32"): jump}
+    if decode is not None:
+        measured[decode_file("fp32")] = decode
     for precision in dict.fromkeys(precisions):
         if precision == "fp32":
             continue
         files, imitation, builder = _make(precision, manifest, jump, decode, exact[0])
         file = jump_file(precision)
         imitated = {name: emulate(model) for name, model in files.items()} if imitation else files
+        measured |= imitated
         decoder = imitated.get(decode_file(precision), decode)
         other = (_jump(imitated[file], file), None if decoder is None else _decode(decoder))
         try:
             accuracy = measure(manifest, exact, other, emulated=imitation)
         except ValueError as error:
             raise ValueError(f"{precision} does not do: {error}") from None
-        if beyond := excess(accuracy, BOUNDS[precision]):
-            if not force:
-                raise ValueError(f"{precision} is left out and nothing written: {beyond}; --force-precision takes it")
-            accuracy = accuracy.model_copy(update={"forced": True})
+        accuracy = _allowed(precision, accuracy, excess(accuracy, BOUNDS[precision]), force)
         forms.append(Form(precision, files, builder, accuracy, _invariant(manifest, files[file], file)))
-    return forms
+    return forms if judge is None else _judged(manifest, forms, measured, force, judge)
+
+
+def _judged(
+    manifest: Manifest, forms: Sequence[Form], measured: Mapping[str, bytes | Path], force: bool, judge: Judge
+) -> list[Form]:
+    """The forms with what they do to quality, by the graphs that errors are `measured` on. Raises as `make_forms`."""
+    fields = {**manifest.model_dump(exclude={"files", "digest"}), **fields_with(manifest, forms)}
+    fields["engines"] = [entry for entry in fields["engines"] if entry["file"] in measured]
+    fields["precisions"] = ["fp32", *(form.precision for form in forms)]
+    for name in ("batch_invariant", "accuracy"):
+        fields[name] = {
+            precision: found for precision, found in fields[name].items() if precision in fields["precisions"]
+        }
+    changes = compare(fields, measured, fields["precisions"][1:], judge)
+    graded = []
+    for form in forms:
+        accuracy = form.accuracy.model_copy(update={"quality": changes[form.precision]})
+        worse = fall(changes[form.precision], FALLS[form.precision])
+        graded.append(replace(form, accuracy=_allowed(form.precision, accuracy, worse, force)))
+    return graded
+
+
+def _allowed(precision: str, accuracy: Accuracy, beyond: str | None, force: bool) -> Accuracy:
+    """The accuracy, marked where it is `beyond` its bound in the way that is told; ValueError unless that is forced."""
+    if beyond is None:
+        return accuracy
+    if not force:
+        raise ValueError(f"{precision} is left out and nothing written: {beyond}; --force-precision takes it")
+    return accuracy.model_copy(update={"forced": True})
 
 
 def fields_with(manifest: Manifest, forms: Sequence[Form]) -> dict[str, Any]:
