@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -22,17 +23,30 @@ def test_help_of_every_command(longjump: Run, tmp_path: Path, name: str) -> None
     assert len(ran.stdout.splitlines()) > 5, "a newcomer needs more than a usage line"
 
 
-@pytest.mark.parametrize("name", front.COMMANDS)
-def test_help_loads_no_torch(root: Path, name: str) -> None:
+@pytest.fixture(scope="module")
+def loaded(root: Path) -> dict[str, list[str]]:
+    """Command -> what is heavy among the modules that its --help loads, all in one process."""
     code = (
-        "import sys, longjump\n"
-        "try:\n    longjump.main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'onnxruntime', 'onnx', 'matplotlib', 'scipy'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
+        "import contextlib, io, json, sys, longjump\n"
+        "loaded = {}\n"
+        "for name in longjump.COMMANDS:\n"
+        "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as said:\n"
+        "        longjump.main([name, '--help'])\n"
+        "    assert said.getvalue().startswith('usage:'), name\n"
+        "    loaded[name] = [*({'torch', 'onnxruntime', 'onnx', 'matplotlib', 'scipy'} & set(sys.modules))]\n"
+        "print(json.dumps(loaded))\n"
     )
-    command = [sys.executable, "-c", code, name, "--help"]
-    ran = subprocess.run(command, cwd=root, capture_output=True, text=True, env=clean_environment())
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, env=clean_environment()
+    )
     assert ran.returncode == 0, ran.stderr
+    found: dict[str, list[str]] = json.loads(ran.stdout)
+    return found
+
+
+@pytest.mark.parametrize("name", front.COMMANDS)
+def test_help_loads_no_torch(loaded: dict[str, list[str]], name: str) -> None:
+    assert not loaded[name], "loaded by this command's --help, or by that of one before it"
 
 
 @pytest.mark.parametrize("name", front.COMMANDS)

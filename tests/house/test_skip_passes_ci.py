@@ -19,8 +19,10 @@ SKIPPING = {
 
 
 def run_pytest(folder: Path, ci: str) -> subprocess.CompletedProcess[str]:
+    """Without the plugins that happen to be installed: importing them takes longer than everything else here."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=clean_environment(LONGJUMP_CI=ci))
+    environment = clean_environment(LONGJUMP_CI=ci, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
 
 
 @pytest.fixture
