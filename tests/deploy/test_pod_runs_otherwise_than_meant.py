@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -121,18 +122,31 @@ def test_pods_of_one_kind_are_spread(example: str) -> None:
         }
 
 
+PASSWORD = "correct-horse-battery"
+
+
+@pytest.mark.parametrize("given", [{"name": "mine"}, {"password": PASSWORD}], ids=["name", "password"])
 @pytest.mark.parametrize("example", ["fleet", "gpu"])
-def test_password_is_in_no_command_and_no_map(example: str) -> None:
-    documents = rendered(example)
+def test_password_is_in_no_command_and_no_map(example: str, given: dict[str, str]) -> None:
+    redis = {**values(example)["redis"], "secret": given}
+    documents = render({**values(example), "redis": redis})
     secrets = of_kind(documents, "Secret")
-    hidden = [value for one in secrets for value in one["data"].values()]
+    found = {one["metadata"]["name"]: base64.b64decode(one["data"]["password"]).decode() for one in secrets}
+    assert found == ({"demo-longjump-redis": PASSWORD} if "password" in given else {})
     rest = json.dumps([one for one in documents if one not in secrets])
-    assert [value for value in hidden if value in rest] == []
+    assert PASSWORD not in rest
+    assert base64.b64encode(PASSWORD.encode()).decode() not in rest
     for _, _, container in longjumps(documents):
         (password,) = container["env"]
         assert password["name"] == "LONGJUMP_REDIS_PASSWORD"
+        named = password["valueFrom"]["secretKeyRef"]
+        assert named == {"name": given.get("name", "demo-longjump-redis"), "key": "password"}
         assert "@" not in understood(container["args"]).redis
-    assert bool(hidden) == (example == "fleet"), "only a Redis of its own has a password of the chart's"
+
+
+@pytest.mark.parametrize("example", NAMES)
+def test_who_renders_again_gets_the_same(example: str) -> None:
+    assert render(values(example)) == render(values(example)), "Argo CD would never come to rest"
 
 
 def test_url_that_only_a_secret_knows_comes_from_it() -> None:

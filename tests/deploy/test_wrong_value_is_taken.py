@@ -44,6 +44,9 @@ WRONG: list[tuple[str, object, str]] = [
     ("redis.url", "redis://:secret@redis:6379", "/redis/url"),
     ("redis.url", "http://redis:6379", "/redis/url"),
     ("redis.fleet", "a:b", "/redis/fleet"),
+    ("redis.secret.password", "short", "/redis/secret/password"),
+    ("redis.secret.password", "two words of it", "/redis/secret/password"),
+    ("redis.secret.passwordKey", "a/b", "/redis/secret/passwordKey"),
     ("redis.bundled.maxmemory", "512 MiB", "/redis/bundled/maxmemory"),
     ("metrics.serviceMonitor.interval", 15, "/metrics/serviceMonitor/interval"),
 ]
@@ -63,6 +66,14 @@ TOGETHER: list[tuple[Document, str]] = [
         "leave out redis.url",
     ),
     ({"mode": "fleet", "redis": {"secret": {"urlKey": "url"}}}, "redis.secret.name"),
+    ({"mode": "fleet", "redis": {"bundled": {"enabled": True}}}, "redis.bundled needs a password: make a secret"),
+    (
+        {
+            "mode": "fleet",
+            "redis": {"bundled": {"enabled": True}, "secret": {"name": "r", "password": "long-enough"}},
+        },
+        "leave out redis.secret.password",
+    ),
     ({"server": {"autoscaling": {"minReplicas": 9}}}, "minReplicas 9 is above maxReplicas 8"),
     ({"server": {"autoscaling": {"kind": "hpa", "hpa": {"cpu": 0}}}}, "looks at nothing"),
     ({"server": {"gpu": {"count": 1}, "engines": {"build": True}}}, "set bundles.serve"),

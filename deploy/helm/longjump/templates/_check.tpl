@@ -11,6 +11,12 @@
 {{- if and $redis.secret.urlKey (not $redis.secret.name) -}}
 {{- fail "redis.secret.urlKey is a key of the secret redis.secret.name, which is not set" -}}
 {{- end -}}
+{{- if and $redis.secret.name $redis.secret.password -}}
+{{- fail "redis.secret.name is a secret that has the password already; leave out redis.secret.password" -}}
+{{- end -}}
+{{- if and $redis.bundled.enabled (not $redis.secret.name) (not $redis.secret.password) -}}
+{{- fail (printf "redis.bundled needs a password: make a secret (kubectl create secret generic longjump-redis --from-literal=%s=PASSWORD) and set redis.secret.name to its name, or set redis.secret.password. The chart makes none up: each helm template, and each look by Argo CD, would make up another" $redis.secret.passwordKey) -}}
+{{- end -}}
 {{- end -}}
 {{- range (include "longjump.components" . | fromJson).all -}}
 {{- $bundles := mergeOverwrite (deepCopy $.Values.bundles) (deepCopy (.settings.bundles | default dict)) -}}

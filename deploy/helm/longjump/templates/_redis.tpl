@@ -4,7 +4,7 @@
 
 {{/* Whether there is a password at all. */}}
 {{- define "longjump.redis.password" -}}
-{{- if or .Values.redis.bundled.enabled .Values.redis.secret.name }}yes{{ end -}}
+{{- if or .Values.redis.secret.name .Values.redis.secret.password }}yes{{ end -}}
 {{- end }}
 
 {{- define "longjump.redis.url" -}}
