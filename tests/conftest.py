@@ -1,15 +1,23 @@
-"""Rules for every suite: in CI a skipped test is a failed one.
+"""Rules for every suite: in CI a skipped test is a failed one; files without a test that is wanted are not imported.
 
 ``LONGJUMP_CI=1`` (set by ``.ci/run``, which installs what every suite needs) turns each skip, of a test or of a whole
 file, into a failure. Elsewhere a missing library or tool skips with its reason, as usual.
+
+``-m alone``, ``-m slow`` and ``-m gpu`` want a handful of files. A file that nowhere names the marker has no such test,
+so it is left alone: importing all files takes longer than those tests do.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
+
+RARE = re.compile(r"(alone|slow|gpu)( and not \w+)*")
+"""Expressions for -m that no test without the first marker meets."""
 
 SKIP_IS_FAILURE = os.environ.get("LONGJUMP_CI") == "1"
 
@@ -36,3 +44,9 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _refuse_skip(report)
     return report
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if collection_path.suffix == ".py" and (rare := RARE.fullmatch(config.option.markexpr)):
+        return f"mark.{rare[1]}" not in collection_path.read_text(encoding="utf-8") or None
+    return None

@@ -33,6 +33,7 @@ def project(root: Path) -> dict[str, dict[str, object]]:
     return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
 
 
+@cache
 def declared(root: Path) -> dict[str, list[Requirement]]:
     """Extra -> its requirements; the base dependencies under ''. References to our own extras are left out."""
     table = project(root)["project"]
@@ -41,11 +42,12 @@ def declared(root: Path) -> dict[str, list[Requirement]]:
     return {extra: [one for one in lines if one.name != SELF] for extra, lines in parsed.items()}
 
 
-def extras_within(root: Path, extra: str) -> set[str]:
+@cache
+def extras_within(root: Path, extra: str) -> frozenset[str]:
     """`extra` and the extras of ours that it contains."""
     table = project(root)["project"]["optional-dependencies"]
     inner = [Requirement(line).extras for line in table[extra] if re.match(r"longjump\[", line)]  # type: ignore[index]
-    return {extra}.union(*(extras_within(root, one) for extras in inner for one in extras))
+    return frozenset({extra}).union(*(extras_within(root, one) for extras in inner for one in extras))
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,17 +33,24 @@ OPTIONAL = {
 """File or folder -> the extra without which nothing imports it."""
 
 
+@cache
 def third_party(root: Path) -> list[Import]:
-    ours = {*PACKAGES, "longjump", "__future__"}
+    others = {*PACKAGES, "longjump", "__future__"} | sys.stdlib_module_names
     found = (one for path in sources(root) for one in imports_of(path, root))
-    return [one for one in found if one.module.partition(".")[0] not in ours | sys.stdlib_module_names]
+    return [one for one in found if one.module.partition(".")[0] not in others]
+
+
+@cache
+def names_in(root: Path, extra: str) -> frozenset[str]:
+    """The distributions that an extra declares, in canonical spelling."""
+    return frozenset(canonicalize_name(one.name) for one in declared(root)[extra])
 
 
 def undeclared(found: Import, root: Path) -> str | None:
     """What is wrong with this third-party import, or None."""
     extras = {"", "cpu", "bundle"} if found.file.startswith(SERVING) else {"", "cpu"} | extras_within(root, "train")
     extras |= {extra for place, extra in OPTIONAL.items() if found.file.startswith(place)}
-    allowed = {canonicalize_name(one.name) for extra in extras for one in declared(root)[extra]}
+    allowed: set[str] = set().union(*(names_in(root, extra) for extra in extras))
     module = found.module.partition(".")[0]
     if distributions_of(module) & allowed:
         return None
