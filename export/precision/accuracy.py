@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.precision.visits import walk
-from export.runtime.manifest import Accuracy, JumpError, Manifest, SampleError
+from export.runtime.accuracy import Accuracy, JumpError, SampleError
+from export.runtime.manifest import Manifest
 from export.runtime.sampler import Jump
 
 FIRST_SEED = 2**32

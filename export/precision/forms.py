@@ -21,8 +21,9 @@ from export.precision.half import half
 from export.precision.int8 import int8
 from export.precision.quality import FALLS, Judge, compare, fall
 from export.precision.visits import walk
+from export.runtime.accuracy import Accuracy
 from export.runtime.engines.session import PROVIDER, open_session
-from export.runtime.manifest import Accuracy, Manifest, decode_file, jump_file
+from export.runtime.manifest import Manifest, decode_file, jump_file
 from export.runtime.sampler import Jump
 
 

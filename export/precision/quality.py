@@ -15,9 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from export.runtime.accuracy import QualityChange
 from export.runtime.bundle import write_bundle
 from export.runtime.flags import CPU
-from export.runtime.manifest import QualityChange
 
 SAMPLES = 2000
 """Of each step count, unless told otherwise."""

@@ -13,9 +13,11 @@ import json
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from export.runtime.accuracy import Accuracy
 from export.runtime.grids import Grid, Span, Step, check_grid
+from export.runtime.strict import Strict
 
 FORMAT = 2
 """The newest bundle format this code reads and the one it writes; 2 added `accuracy` and what may be left out since."""
@@ -25,12 +27,7 @@ MANIFEST_FILE = "manifest.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class _Strict(BaseModel):
-    # "constants": a NaN in a free field reaches the digest, which refuses it, instead of becoming null.
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, ser_json_inf_nan="constants")
-
-
-class FileEntry(_Strict):
+class FileEntry(Strict):
     """One file of the bundle."""
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -42,7 +39,7 @@ class FileEntry(_Strict):
         return cls(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
 
 
-class Guidance(_Strict):
+class Guidance(Strict):
     """The effective guidance scales (1 = plain conditional) that a graph with this input takes."""
 
     min: float
@@ -58,7 +55,7 @@ class Guidance(_Strict):
         return self
 
 
-class EngineEntry(_Strict):
+class EngineEntry(Strict):
     """One runnable form of the jump: which file, for which backend, and what is known about it."""
 
     backend: str
@@ -72,7 +69,7 @@ class EngineEntry(_Strict):
     """Who made the file: of a compiled engine exactly the library and version that alone may load it."""
     graph: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """SHA-256 of the ONNX file that an engine was compiled from."""
-    profiles: list[tuple[int, int, int]] = []
+    profiles: list[tuple[int, int, int]] = Field(default_factory=list)
     """A compiled engine's ranges of batches, each (least, best, most)."""
     state: Literal["built", "read back", "executed"]
     checked: str | None = None
@@ -87,69 +84,7 @@ class EngineEntry(_Strict):
         return f"{self.state}{f' ({self.checked})' if self.checked else ''}, never executed"
 
 
-class JumpError(_Strict):
-    """How far a precision's jumps are from fp32's of the same inputs, in units of z."""
-
-    rows: Annotated[int, Field(ge=1)]
-    max: float
-    rms: float
-
-
-class SampleError(_Strict):
-    """How far a precision's samples are from fp32's: images in levels of 255, points in units of z."""
-
-    max: float
-    rms: float
-    differing: float | None
-    """The share of an image's bytes that differ; None for points."""
-
-
-class QualityChange(_Strict):
-    """What a precision does to the figures of `longjump eval`: fp32's and its own, of samples with the same seeds."""
-
-    settings: dict[str, Any]
-    """The evaluator's, and with what and when it was measured."""
-    steps: dict[str, dict[str, tuple[float, float]]]
-    """For each step count, as text: figure -> (fp32's, this precision's)."""
-
-    def lines(self) -> list[str]:
-        """For a person to read: a line for each step count."""
-        count = f"over {self.settings.get('samples', '?')} samples"
-        return [
-            f"steps {steps}: {', '.join(f'{name} {old:.4g} -> {new:.4g}' for name, (old, new) in figures.items())}, "
-            f"{count}"
-            for steps, figures in self.steps.items()
-        ]
-
-
-class Accuracy(_Strict):
-    """What a precision was found to cost when it was made, on samples along the bundle's grids."""
-
-    samples: Annotated[int, Field(ge=1)]
-    """Of each step count."""
-    jump: JumpError
-    ends: dict[str, SampleError]
-    """For each step count, as text."""
-    emulated: bool
-    """Whether the arithmetic was imitated on a machine that has none of this precision."""
-    forced: bool
-    """Whether it is beyond its bound, and in the bundle because a person wanted it there."""
-    quality: QualityChange | None = None
-    """Whether its pictures are worse; None: not measured."""
-
-    def lines(self) -> list[str]:
-        """For a person to read: a line for the jump, and one for each step count of errors and of quality."""
-        remarks = " (imitated)" * self.emulated + " (FORCED: beyond its bound)" * self.forced
-        lines = [
-            f"jump error {self.jump.rms:.2g} rms, {self.jump.max:.2g} at most, over {self.jump.rows} rows{remarks}"
-        ]
-        for steps, end in self.ends.items():
-            unit = "" if end.differing is None else f" levels of 255, {end.differing:.1%} of bytes differ"
-            lines.append(f"steps {steps}: {end.rms:.3g} rms, {end.max:.3g} at most{unit}, over {self.samples} samples")
-        return [*lines, *(f"fp32 -> it, {line}" for line in self.quality.lines())] if self.quality else lines
-
-
-class Latents(_Strict):
+class Latents(Strict):
     """What z is for a model of latents: z = (latents - mean) * scale, by channel."""
 
     mean: list[float]
@@ -158,11 +93,11 @@ class Latents(_Strict):
     """Pixels of a picture's side for each of its latents'."""
     autoencoder: str | None = None
     """What it is called."""
-    sha256: dict[str, str] = {}
+    sha256: dict[str, str] = Field(default_factory=dict)
     """Of the weights: `autoencoder`, and `decoder` where another one decodes."""
 
 
-class Manifest(_Strict):
+class Manifest(Strict):
     """Everything a runtime must know about a bundle; see the module and the design's contract."""
 
     format: Annotated[int, Field(ge=1, le=FORMAT)] = FORMAT
@@ -188,15 +123,15 @@ class Manifest(_Strict):
     engines: Annotated[list[EngineEntry], Field(min_length=1)]
     batch_invariant: dict[str, bool]
     """For each precision: the builder found a sample's bits equal in every batch of 1 to 16."""
-    accuracy: dict[str, Accuracy] = {}
+    accuracy: dict[str, Accuracy] = Field(default_factory=dict)
     """For each precision but fp32, as far as measured: its error against fp32."""
     latents: Latents | None = None
     """None: z is the picture itself, or points, or it is not known."""
-    quality: dict[str, Any] = {}
+    quality: dict[str, Any] = Field(default_factory=dict)
     """What an evaluator measured for each step count, with its settings; empty: not measured."""
     method: str
     licence: str
-    provenance: dict[str, Any] = {}
+    provenance: dict[str, Any] = Field(default_factory=dict)
 
     def grid(self, steps: int) -> Grid:
         """The grid for a supported number of steps; ValueError that says which are supported."""

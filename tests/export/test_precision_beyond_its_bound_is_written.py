@@ -17,9 +17,10 @@ from export.precision import forms as forms_module
 from export.precision.accuracy import BOUNDS, Bound
 from export.precision.parts import PRODUCTS
 from export.precision.visits import walk
+from export.runtime.accuracy import Accuracy
 from export.runtime.bundle import Bundle, open_bundle
 from export.runtime.engines.session import open_session
-from export.runtime.manifest import FORMAT, Accuracy
+from export.runtime.manifest import FORMAT
 
 ALL = ("fp32", "fp16", "int8")
 
