@@ -97,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
     from export.tensorrt.order import read_order
     from export.wrap import parse_guidance, parse_steps
 
+    if not args.checkpoint.exists():
+        raise FileNotFoundError(f"{args.checkpoint}: there is no such checkpoint, run or bundle")
     order = read_order(args)
     precisions = () if args.precision is None else parse_precisions(args.precision)
     shared = {
@@ -115,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         licence = args.licence or "unspecified"
         bundle = export(
-            args.checkpoint,
+            _checkpoint(args.checkpoint),
             args.out,
             args.ema,
             args.name,
@@ -220,6 +222,17 @@ def export(
         unroll=unroll,
         replace=replace,
     )
+
+
+def _checkpoint(path: Path) -> Path:
+    """The checkpoint at `path`. FileNotFoundError that says all that it might have been."""
+    from export.runtime.manifest import MANIFEST_FILE
+    from models.checkpoint import find_checkpoint
+
+    try:
+        return find_checkpoint(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; a bundle ({MANIFEST_FILE}) would do too") from None
 
 
 def read_evaluation(args: argparse.Namespace, precisions: Sequence[str]) -> Evaluation | None:

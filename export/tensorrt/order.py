@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,7 +65,7 @@ def read_order(args: argparse.Namespace) -> Order | None:
         if stray := next((flag for flag, value in given.items() if value is not None), None):
             raise ValueError(f"{stray} is about compiled engines; give --tensorrt too")
         return None
-    wanted = parse_targets(args.target or CURRENT)
+    wanted = parse_targets(CURRENT if args.target is None else args.target)
     ranges = batch_ranges(MAX_BATCH if args.max_batch is None else args.max_batch)
     found = find_gpu()
     gpu, no_gpu = (None, found) if isinstance(found, str) else (found, "")
@@ -82,7 +83,9 @@ def parse_targets(text: str) -> tuple[str, ...]:
     targets = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",")))
     for target in targets:
         if target != CURRENT and not (target.startswith("sm") and target[2:].isdecimal()):
-            raise ValueError(f"--target {text}: {target!r} is no GPU; write 'current', or sm80,sm89 and the like")
+            raise ValueError(
+                f"--target {shlex.quote(text)}: {target!r} is no GPU; write 'current', or sm80,sm89 and the like"
+            )
     if CURRENT in targets and len(targets) > 1:
         raise ValueError(f"--target {text}: 'current' stands alone")
     return targets

@@ -22,12 +22,12 @@ from the intended sending. Close other programs first: the figures are of the ma
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from export.runtime.bundle import open_bundle
 from server import serve
 from server.arguments import positive
 from server.bench import engines, idle, kill, launch, memory, mixed, overload, throughput
@@ -96,9 +96,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; 0, whether the targets are met or not."""
+    check_json(args.json, args.only)
     bundle = default_bundle(args.bundle)
-    manifest = json.loads((bundle / "manifest.json").read_bytes())
-    steps = manifest["steps"]
+    manifest = open_bundle(bundle, engines=False).manifest
     threads = args.threads or default_threads(args.cpu_workers)
     targets: list[Target] = []
     with TemporaryDirectory() as folder:
@@ -109,13 +109,13 @@ def run(args: argparse.Namespace) -> int:
             args.seconds,
             args.launches,
             args.requests,
-            (min(steps), max(steps)),
-            manifest["kind"] == "image",
+            (min(manifest.steps), max(manifest.steps)),
+            manifest.kind == "image",
             Path(folder),
             find_peers(bundle, args.cpu_workers, threads) if args.peers else (),
             args.json,
         )
-        print(f"{manifest['name']}: {setup.workers} worker processes of {setup.threads} threads")
+        print(f"{manifest.name}: {setup.workers} worker processes of {setup.threads} threads")
         with setup.ours.start() as first:
             print(f"first start, which measures T(b): {first.seconds:.2f} s")
         for name, measure in MEASUREMENTS.items():
@@ -124,6 +124,18 @@ def run(args: argparse.Namespace) -> int:
                 targets += _undisturbed(measure, setup)
     print(f"\n{table(targets)}\n{sum(target.met for target in targets)} of {len(targets)} targets met")
     return 0
+
+
+def check_json(file: Path | None, only: Sequence[str] | None) -> None:
+    """Raise ValueError or OSError, before anything is measured, unless --json can be written and has what to hold."""
+    if file is None:
+        return
+    if only is not None and "engines" not in only:
+        raise ValueError(f"--json {file} is for the times of engines; add them: --only {' '.join(only)} engines")
+    if file.is_dir():
+        raise IsADirectoryError(f"--json {file} is a folder; give the file to write")
+    if not file.parent.is_dir():
+        raise FileNotFoundError(f"--json {file}: there is no folder {file.parent}")
 
 
 def _undisturbed(measure: Callable[[Setup], list[Target]], setup: Setup) -> list[Target]:

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from export.runtime.bundle import open_bundle
 from server.arguments import positive
 from server.bench.client import Address
 from server.bench.contenders import Contender, longjump
@@ -201,7 +202,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load, watch, judge and print; 0, or 1 if something is not as it should be."""
     bundle = default_bundle(args.bundle)
-    steps = json.loads((bundle / "manifest.json").read_bytes())["steps"]
+    steps = open_bundle(bundle, engines=False).manifest.steps
     with TemporaryDirectory() as costs, _server(bundle, costs).start() as server:
         script = _script(server.address, steps)
         files = sum(map(open_files, server.processes))

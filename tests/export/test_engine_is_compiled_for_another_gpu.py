@@ -47,6 +47,12 @@ def test_what_is_no_target_is_refused(text: str) -> None:
         parse_targets(text)
 
 
+def test_an_empty_target_is_not_the_gpu_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, GPU)
+    with pytest.raises(ValueError, match="--target '': '' is no GPU"):
+        order_of("--tensorrt", "--target", "")
+
+
 def test_current_stands_alone() -> None:
     with pytest.raises(ValueError, match="'current' stands alone"):
         parse_targets("sm80,current")
