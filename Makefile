@@ -91,6 +91,10 @@ methods-table: $(VENV)/.dev ## train every method on data with a known answer an
 claims: $(VENV)/.dev ## test the post's claims about the methods and write docs/claims.md with a plot of each (an hour)
 	@$(BIN)/python -m tests.methods.page $(ARGS)
 
+.PHONY: results
+results: $(VENV)/.dev ## train six methods alike on Fashion-MNIST, measure them and write docs/results.md; goes on where it was (hours)
+	@$(BIN)/python -m tests.methods.results $(ARGS)
+
 .PHONY: train-speed
 train-speed: $(VENV)/.dev ## measure a training step of every method beside flow matching, and write docs/training.md's table
 	@$(BIN)/python -m tests.speed.table $(ARGS)

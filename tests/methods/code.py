@@ -16,13 +16,16 @@ SHOWS = ("trainer.card", "trainer.readme", "trainer.track", "trainer.progress", 
 
 
 @cache
-def code_digest(module: str) -> str:
-    """Of all modules that training `module`'s objective reaches, without what they only tell people."""
-    reached, ahead = set[str](), [*ROOTS, module]
+def code_digest(module: str, roots: tuple[str, ...] | None = None, without: tuple[str, ...] = SHOWS) -> str:
+    """Of all modules that `module` and `roots` reach but through `without`, without what they only tell people.
+
+    `roots`: None: what trains a points recipe of `module`'s objective and measures it.
+    """
+    reached, ahead = set[str](), [*(ROOTS if roots is None else roots), module]
     while ahead:
         name = ahead.pop()
         file = _file(name)
-        if name in reached or name in SHOWS or file is None:
+        if name in reached or name in without or file is None:
             continue
         reached.add(name)
         ahead += [each.module for each in imports_of(file, ROOT)]
