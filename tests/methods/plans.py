@@ -71,7 +71,7 @@ PLANS = {
             images=16_000,
             batch=32,
             samples=1000,
-            real=(5000, 3000),
+            real=(4000, 2000),
         ),
         Plan(
             name="facets",

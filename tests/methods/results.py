@@ -42,8 +42,8 @@ FIGURES = {
 
 def cells(plan: Plan, chosen: Sequence[str]) -> list[Cell]:
     """Of a plan, in the order in which they run."""
-    longer = [Cell("meanflow", plan, LONGER)] if "meanflow" in chosen else []
-    return order([*(Cell(method, plan) for method in chosen), *longer])
+    lengths = {"meanflow": (1, LONGER)}
+    return order([Cell(method, plan, longer) for method in chosen for longer in lengths.get(method, (1,))])
 
 
 def title(cell: Cell) -> str:
