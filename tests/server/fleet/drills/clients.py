@@ -95,6 +95,10 @@ class Sent:
         """How many of them have their answer."""
         return sum(future.done() for future in self._futures)
 
+    def so_far(self) -> list[Heard]:
+        """The answers that are there."""
+        return [future.result() for future in self._futures if future.done()]
+
     def heard(self) -> list[Heard]:
         """Wait for all."""
         return [future.result() for future in self._futures]

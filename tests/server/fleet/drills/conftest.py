@@ -113,7 +113,10 @@ class Standing(Fleet):
         """Send requests to engines that stop in mid-tick, until all are in Redis and both workers have some."""
         self.close_gates()
         sent = self.send(count, **options)
-        eventually(lambda: self.held()[0] == count, "all are in Redis")
+        eventually(lambda: sent.over or self.held()[0] == count, "all are in Redis")
+        assert not sent.over, (
+            f"some were not held: {[one for one in sent.so_far() if one.fate != 'answered'] or 'answered'}"
+        )
         eventually(lambda: all(self.has(worker) for worker in self.workers), "both workers are at work")
         return sent
 
