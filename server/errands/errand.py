@@ -1,13 +1,23 @@
-"""An errand: what was asked with `POST /jobs`, and what became of it."""
+"""An errand: what was asked with `POST /jobs`, and what became of it.
+
+In a fleet, servers of an older and a newer longjump share them. An errand says the oldest version that can run it
+(1: it is left out), and readers pass over names that they do not know.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from server.jobs import Priority
+
+VERSION = 1
+"""The newest version of errands that this longjump runs."""
+
+LATER: dict[str, int] = {}
+"""Fields of POST /jobs that came after version 1 -> the version that first knew each."""
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -39,14 +49,18 @@ class Errand:
 
     def write(self) -> str:
         """As JSON, for `read`."""
-        return json.dumps(asdict(self))
+        needs = max((LATER.get(name, 1) for name in self.fields), default=1)
+        return json.dumps({**asdict(self), **({"v": needs} if needs > 1 else {})})
 
 
 def read(text: str | bytes) -> Errand:
-    """The errand that `write` wrote. ValueError if it makes no sense to this version."""
+    """The errand that `write` wrote. ValueError if it needs a later version, or makes no sense."""
+    told = json.loads(text)
     try:
-        return Errand(**json.loads(text))
-    except TypeError as error:
+        if (needs := told.get("v", 1)) > VERSION:
+            raise ValueError(f"it is written in version {needs!r}, and this server reads up to {VERSION}")
+        return Errand(**_known(Errand, told))
+    except (TypeError, AttributeError) as error:
         raise ValueError(f"not an errand: {error}") from None
 
 
@@ -67,9 +81,10 @@ class End:
 
 def read_end(text: str | bytes) -> End:
     """The end that `write` wrote. ValueError if it makes no sense to this version."""
+    told = json.loads(text)
     try:
-        return End(**json.loads(text))
-    except TypeError as error:
+        return End(**_known(End, told))
+    except (TypeError, AttributeError) as error:
         raise ValueError(f"not an end: {error}") from None
 
 
@@ -112,6 +127,12 @@ class Record:
         if errand.webhook is not None:
             document["webhook"] = {"url": errand.webhook, "state": self.told or "waiting"}
         return document
+
+
+def _known(kind: type[Errand | End], told: dict[str, Any]) -> dict[str, Any]:
+    """What a kind has of what was told."""
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in told.items() if name in names}
 
 
 def _time(seconds: float) -> str:

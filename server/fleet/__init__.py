@@ -12,7 +12,7 @@ What both sides share
     pipe         commands of many over one channel, in one round trip where they come together
     keys         every key by name, and what lies under it
     scripts      the Lua that must happen whole or not at all (`scripts/*.lua`; ledger.lua stands before each)
-    codec        jobs and answers as stream fields, with a version
+    codec        jobs and answers as stream fields, which older and newer versions read
     parcel       values with blobs as one string, with a version
     clock        Redis' time, in which deadlines travel
     roster       what agents announce
@@ -20,7 +20,9 @@ What both sides share
 The API process
     lines        who is there, looked at every second; `Lines` as the HTTP side knows them (`server.backend.roads`)
     line         one engine: its agents, what waits for them, admission by `server.schedule.admission`
-    inflight     jobs given to Redis, who waits for each, the answers; late, lost and unwanted ones
+    inflight     who waits for which job; late, lost and unwanted ones
+    entries      jobs' entries in Redis: added, taken back, looked for
+    replies      the answers that come back
     commons      what API processes share beside the work, each part bounded:
     shared_cache answers of any of them, for all
     answers      answers by Idempotency-Key

@@ -15,8 +15,9 @@ from redis.exceptions import ResponseError
 
 from server.backend.line import Line
 from server.fleet.clock import FleetClock
+from server.fleet.codec import VERSION
 from server.fleet.connection import PATIENCE, Away, Pause, Redis
-from server.fleet.hold import Hold
+from server.fleet.hold import LEFT_MS, Hold
 from server.fleet.keys import Keys
 from server.fleet.outbox import Outbox
 from server.fleet.pipe import Pipe
@@ -42,9 +43,6 @@ BLOCK_SECONDS = 5.0
 SWEEP_SECONDS = 60.0
 FORGET_SECONDS = 600.0
 """How often names of agents that are gone are swept out of the groups, and how long they are left there."""
-
-LEFT_MS = 10**9
-"""What an entry that is handed back says it was left for: longer than any lease."""
 
 LINGER_SECONDS = 1.5 * ANNOUNCE_SECONDS
 """How long a leaving agent still takes work after it said that it is not there any more."""
@@ -171,8 +169,8 @@ class Agent:
             workers=dispatch.workers,
             costs=dispatch.costs.to_dict(),
             lease=self._lease,
-            rows=hold.rows,
             version=version(),
+            reads=VERSION,
         )
         keys = (self._keys.agents, self._keys.until, self._keys.epoch, self._keys.model(model.fingerprint))
         queue = self._keys.queue(model.fingerprint, "interactive")

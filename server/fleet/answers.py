@@ -52,7 +52,10 @@ class SharedAnswers:
                 self._running[name] = (request, token)
                 return "mine"
             case b"kept":
-                return read_reply(more[0])
+                try:
+                    return read_reply(more[0])
+                except ValueError as error:
+                    raise problem.not_ready(f"the answer to this Idempotency-Key cannot be read: {error}") from None
             case b"other":
                 return "other"
             case _:
@@ -79,7 +82,10 @@ def pack_reply(reply: Reply) -> bytes:
 
 
 def read_reply(parcel: bytes) -> Reply:
-    """The reply in a parcel."""
-    told, (body,) = unpack(parcel)
-    headers = tuple((key.encode("latin-1"), value.encode("latin-1")) for key, value in told["headers"])
-    return Reply(told["status"], headers, body)
+    """The reply in a parcel. ValueError if it needs a later version, or makes no sense."""
+    told, blobs = unpack(parcel)
+    try:
+        headers = tuple((key.encode("latin-1"), value.encode("latin-1")) for key, value in told["headers"])
+        return Reply(told["status"], headers, blobs[0])
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(f"not a reply: {type(error).__name__}: {error}") from None

@@ -3,6 +3,11 @@
     job     v, api, number, deadline, row_steps, size, job (JSON), blob ...
     answer  load, v, number, op (done, part, failed, expired), told (JSON), blob ...
 
+Processes of an older and a newer longjump read each other (docs/fleet.md, "Upgrades"). `v` is the oldest version that
+reads the entry, and not the writer's: a job is written in the oldest that can say it, an answer in that of its job at
+most. Readers take every version up to their own, and pass over names that they do not know. Agents announce which
+version they read (`server.fleet.roster`), so nobody is given what he cannot read.
+
 The plain fields of a job are the same in every version: an agent that cannot read a job can still end it, count it off
 and tell who asked. Times are Redis' (`server.fleet.clock`). Not marshal, as between processes of one machine: other
 machines have other Pythons.
@@ -12,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from server.fleet.clock import FleetClock
@@ -20,9 +25,13 @@ from server.fleet.scripts import Argument
 from server.jobs import Job, Leap, Part, Path, Result, Stages, Vary
 
 VERSION = 1
-"""Of the JSON in jobs and answers. A change that an older process would misread makes it another."""
+"""The newest version of jobs and answers that this longjump reads. A change that an older one would misread, or could
+not pass over without harm, makes it another."""
 
 Op = Literal["done", "part", "failed", "expired"]
+
+TOO_LATE = "its deadline passed before it was begun"
+"""The reason of one that is expired."""
 
 _SAME = (
     "client",
@@ -39,7 +48,13 @@ _SAME = (
     "frame_ms",
     "bitwise",
 )
-"""Fields of a Job that travel as they are."""
+"""Fields of a Job that travel as they are, in every version."""
+
+LATER: dict[str, int] = {}
+"""Fields of a Job that came after version 1 -> the version that first knew each. They are left out where they have
+their default, which is what a process that does not know them does."""
+
+_DEFAULTS = {field.name: field.default for field in fields(Job)}
 
 
 class Unreadable(ValueError):
@@ -50,7 +65,8 @@ class Unreadable(ValueError):
 class Envelope:
     """The plain fields of a job, which every version can read."""
 
-    version: str
+    version: int
+    """The oldest that reads the job."""
     api: str
     """The API process that asked."""
     number: str
@@ -63,9 +79,18 @@ class Envelope:
     blobs: list[bytes]
 
 
+def needs(job: Job) -> int:
+    """The oldest version that reads a job: 1, unless it uses what came later.
+
+    (A new value of an old field, such as a format, must be looked for here too.)
+    """
+    return max((version for name, version in LATER.items() if getattr(job, name) != _DEFAULTS[name]), default=1)
+
+
 def job_fields(job: Job, api: str, size: int, clock: FleetClock) -> list[Argument]:
     """The fields of a job's entry."""
-    told = {name: getattr(job, name) for name in _SAME}
+    later = (name for name in LATER if getattr(job, name) != _DEFAULTS[name])
+    told = {name: getattr(job, name) for name in (*_SAME, *later)}
     told["arrival"], told["due"] = clock.shared(job.arrival), clock.shared(job.due)
     if job.vary is not None:
         told["vary"] = job.vary.strength
@@ -73,20 +98,20 @@ def job_fields(job: Job, api: str, size: int, clock: FleetClock) -> list[Argumen
         told["path"] = (job.path.seed, job.path.label)
     if job.leap is not None:
         told["leap"] = (job.leap.t, job.leap.s)
-    fields: list[Argument] = ["v", VERSION, "api", api, "number", job.id]
-    fields += ["deadline", repr(clock.shared(job.deadline)), "row_steps", job.row_steps, "size", size]
-    fields += ["job", json.dumps(told)]
+    made: list[Argument] = ["v", needs(job), "api", api, "number", job.id]
+    made += ["deadline", repr(clock.shared(job.deadline)), "row_steps", job.row_steps, "size", size]
+    made += ["job", json.dumps(told)]
     for blob in job.blobs():
-        fields += ["blob", blob]
-    return fields
+        made += ["blob", blob]
+    return made
 
 
-def envelope(fields: Sequence[bytes]) -> Envelope:
+def envelope(entry: Sequence[bytes]) -> Envelope:
     """The plain fields of an entry. Unreadable if it is none of ours."""
-    found, blobs = _pairs(fields)
+    found, blobs = _pairs(entry)
     try:
         return Envelope(
-            found[b"v"].decode(),
+            int(found[b"v"]),
             found[b"api"].decode(),
             found[b"number"].decode(),
             float(found[b"deadline"]),
@@ -100,11 +125,11 @@ def envelope(fields: Sequence[bytes]) -> Envelope:
 
 
 def read_job(wrapped: Envelope, number: int, clock: FleetClock) -> Job:
-    """The job in an entry, called `number` here. Unreadable if it is of another version, or makes no sense."""
-    if wrapped.version != str(VERSION):
+    """The job in an entry, called `number` here. Unreadable if it needs a later version, or makes no sense."""
+    if wrapped.version > VERSION:
         raise Unreadable(
-            f"the job is written in version {wrapped.version[:20]!r}, and this worker reads version {VERSION}; "
-            "upgrade the workers before the API processes"
+            f"the job is written in version {wrapped.version}, and this worker reads up to version {VERSION}; "
+            "upgrade the workers"
         )
     try:
         told: dict[str, Any] = json.loads(wrapped.job)
@@ -114,6 +139,7 @@ def read_job(wrapped: Envelope, number: int, clock: FleetClock) -> Job:
             due=clock.own(told["due"]),
             deadline=clock.own(wrapped.deadline),
             **{name: told[name] for name in _SAME},
+            **{name: told[name] for name in LATER if name in told},
         )
         vary, path, leap = told.get("vary"), told.get("path"), told.get("leap")
         return replace(
@@ -139,34 +165,40 @@ class Answer:
 
     def result(self) -> Result:
         """Of `done`."""
-        return Result(self.told["labels"], Stages(*self.told["stages"]), self.blobs)
+        return result_of(self.told, self.blobs)
 
     def part(self) -> Part:
         """Of `part`."""
         return Part(self.told["step"], self.blobs[0])
 
 
-def answer_fields(number: str, op: Op, told: dict[str, Any], blobs: Sequence[bytes] = ()) -> list[Argument]:
-    """The fields of an answer's entry."""
-    fields: list[Argument] = ["v", VERSION, "number", number, "op", op, "told", json.dumps(told)]
-    for blob in blobs:
-        fields += ["blob", blob]
-    return fields
-
-
-def done_fields(number: str, result: Result) -> list[Argument]:
-    """The fields of a result's entry."""
+def result_told(result: Result) -> dict[str, Any]:
+    """A result without its blobs, for `result_of`."""
     stages = result.stages
-    told = {"labels": result.labels, "stages": (stages.queue, stages.network, stages.decode, stages.encode)}
-    return answer_fields(number, "done", told, result.blobs)
+    return {"labels": result.labels, "stages": (stages.queue, stages.network, stages.decode, stages.encode)}
 
 
-def read_answer(fields: Sequence[bytes]) -> Answer:
-    """The answer in an entry. Unreadable if it is of another version, or makes no sense."""
-    found, blobs = _pairs(fields)
+def result_of(told: dict[str, Any], blobs: list[bytes]) -> Result:
+    """The result that `result_told` told of. KeyError, TypeError if it makes no sense."""
+    return Result(told["labels"], Stages(*told["stages"][:4]), blobs)
+
+
+def answer_fields(
+    number: str, op: Op, told: dict[str, Any], blobs: Sequence[bytes] = (), version: int = 1
+) -> list[Argument]:
+    """The fields of an answer's entry, to a job of a version: whoever wrote that reads this."""
+    made: list[Argument] = ["v", min(version, VERSION), "number", number, "op", op, "told", json.dumps(told)]
+    for blob in blobs:
+        made += ["blob", blob]
+    return made
+
+
+def read_answer(entry: Sequence[bytes]) -> Answer:
+    """The answer in an entry. Unreadable if it needs a later version, or makes no sense."""
+    found, blobs = _pairs(entry)
     try:
-        if found[b"v"] != b"%d" % VERSION:
-            raise Unreadable(f"an answer is written in version {found[b'v'][:20]!r}; this server reads {VERSION}")
+        if int(found[b"v"]) > VERSION:
+            raise Unreadable(f"an answer is written in version {int(found[b'v'])}; this server reads up to {VERSION}")
         load = tuple(map(int, found[b"load"].split())) if b"load" in found else None
         op: Any = found[b"op"].decode()
         return Answer(found[b"number"].decode(), op, json.loads(found[b"told"]), blobs, load)
@@ -174,11 +206,11 @@ def read_answer(fields: Sequence[bytes]) -> Answer:
         raise Unreadable(f"an answer cannot be read: {type(error).__name__}: {error}") from None
 
 
-def _pairs(fields: Sequence[bytes]) -> tuple[dict[bytes, bytes], list[bytes]]:
+def _pairs(entry: Sequence[bytes]) -> tuple[dict[bytes, bytes], list[bytes]]:
     """The fields by name, and the blobs in their order."""
     found: dict[bytes, bytes] = {}
     blobs = []
-    for name, value in zip(fields[::2], fields[1::2]):
+    for name, value in zip(entry[::2], entry[1::2]):
         if name == b"blob":
             blobs.append(value)
         else:

@@ -70,7 +70,10 @@ class SharedStore:
             found = await call
         except (Away, ResponseError) as error:
             raise _unreachable(error) from None
-        return read_reply(found[1]) if found is not None else None
+        try:
+            return read_reply(found[1]) if found is not None else None
+        except ValueError as error:
+            raise Unreachable(f"the result cannot be read: {error}; ask a server of a later version") from None
 
     async def take(self, most: int) -> Sequence[Taken]:
         """See Store."""

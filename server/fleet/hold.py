@@ -8,11 +8,12 @@ import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from server.backend.line import Line
 from server.backend.queue import QueueFull
 from server.fleet.clock import FleetClock
-from server.fleet.codec import Envelope, Op, Unreadable, answer_fields, done_fields, envelope, read_job
+from server.fleet.codec import TOO_LATE, Envelope, Op, Unreadable, answer_fields, envelope, read_job, result_told
 from server.fleet.keys import Keys
 from server.fleet.outbox import Outbox
 from server.fleet.scripts import Argument, Command, script
@@ -34,10 +35,11 @@ DEAD_SECONDS = 7 * 86400.0
 DEAD_BLOB = 65_536
 """Bytes of an image that a dead letter keeps at most."""
 
+LEFT_MS = 10**9
+"""What an entry that is handed back says it was left for: longer than any lease."""
+
 MAX_REPLY = 64 * 2**20
 """Bytes of the blobs of one answer. They travel through Redis' memory."""
-
-TOO_LATE = "its deadline passed before it was begun"
 
 _numbers = itertools.count(1)
 """Of the jobs of all lines of this process."""
@@ -94,11 +96,6 @@ class Hold:
         """Of the bundle."""
         return self.model.name
 
-    @property
-    def rows(self) -> int:
-        """Rows of what is here."""
-        return sum(entry.rows for entry in self.entries.values())
-
     async def change(self, patience: float) -> None:
         """Wait until something leaves, for at most so many seconds."""
         with contextlib.suppress(TimeoutError):
@@ -140,7 +137,7 @@ class Hold:
             return
         entry = Entry(work, entry_id, priority, wrapped, number, job.rows, until)
         if job.deadline <= time.monotonic():
-            self._finish(entry, "expired", answer_fields(wrapped.number, "expired", {"reason": TOO_LATE}))
+            self._finish(entry, "expired", self._told(entry, "expired", {"reason": TOO_LATE}))
             return
         self.entries[entry.place] = entry
         self._latest[priority] = entry.rows
@@ -149,7 +146,7 @@ class Hold:
             alone = deliveries == MAX_DELIVERIES
             answer = await self.line.dispatch.submit(job, lambda part: self._show(entry, part), alone=alone)
         except (QueueFull, Stopped):
-            self._forget(entry)  # nobody keeps it alive any more: others will take it
+            self._hand_back(entry)
             return
         answer.add_done_callback(lambda done: self._over(entry, done))
 
@@ -174,22 +171,25 @@ class Hold:
         error = done.exception()
         if entry.place not in self.entries:
             return
-        number = entry.wrapped.number
         if error is None:
             result = done.result()
             size = sum(map(len, result.blobs))
             if size <= MAX_REPLY:
-                self._finish(entry, "done", done_fields(number, result))
+                self._finish(entry, "done", self._told(entry, "done", result_told(result), result.blobs))
                 return
             error = JobFailed(f"its answer has {size} bytes, and {MAX_REPLY} may pass; ask for fewer images at once")
         if isinstance(error, Stopped):
-            self._forget(entry)
+            self._hand_back(entry)
         else:
             op: Op = "expired" if isinstance(error, Expired) else "failed"
-            self._finish(entry, op, answer_fields(number, op, {"reason": str(error)}))
+            self._finish(entry, op, self._told(entry, op, {"reason": str(error)}))
+
+    @staticmethod
+    def _told(entry: Entry, op: Op, told: dict[str, Any], blobs: Sequence[bytes] = ()) -> list[Argument]:
+        return answer_fields(entry.wrapped.number, op, told, blobs, entry.wrapped.version)
 
     def _show(self, entry: Entry, part: Part) -> None:
-        fields = answer_fields(entry.wrapped.number, "part", {"step": part.step}, [part.blob])
+        fields = self._told(entry, "part", {"step": part.step}, [part.blob])
         reply = self.keys.reply(entry.wrapped.api)
         self._outbox.add(script("part", [reply], int(1000 * REPLY_SECONDS), *fields), entry.until)
 
@@ -197,6 +197,11 @@ class Hold:
         self.ended[outcome] += 1
         self._forget(entry)
         self._outbox.add(self._end(entry.priority, entry.id, entry.wrapped, fields, ()), entry.until)
+
+    def _hand_back(self, entry: Entry) -> None:
+        """This line cannot run it, which is none of the job's fault: others shall, at once."""
+        self._forget(entry)
+        self._outbox.add(script("keep", [entry.work], self._agent, LEFT_MS, entry.id), entry.until)
 
     def _forget(self, entry: Entry) -> None:
         self.entries.pop(entry.place, None)
@@ -219,7 +224,7 @@ class Hold:
         letter += ["api", wrapped.api, "number", wrapped.number, "v", wrapped.version, "job", wrapped.job]
         for blob in wrapped.blobs:
             letter += ["blob", blob[:DEAD_BLOB]]
-        told = answer_fields(wrapped.number, "failed", {"reason": reason})
+        told = answer_fields(wrapped.number, "failed", {"reason": reason}, version=wrapped.version)
         return self._end(priority, entry_id, wrapped, told, letter)
 
     def _end(

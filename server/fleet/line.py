@@ -84,6 +84,16 @@ class FleetLine:
         return sum(agent.workers for agent in self.agents)
 
     @property
+    def reads(self) -> int:
+        """The newest version of jobs that every agent reads: whichever is free takes the next one."""
+        return min((agent.reads for agent in self.agents), default=1)
+
+    @property
+    def versions(self) -> list[str]:
+        """The versions of longjump that its agents are of."""
+        return sorted({agent.version for agent in self.agents})
+
+    @property
     def lease(self) -> float:
         """Seconds without a sign of life after which what an agent holds is taken by others."""
         return max((agent.lease for agent in self.agents), default=0.0)
@@ -138,6 +148,7 @@ class FleetLine:
             "fingerprint": self.model.fingerprint,
             "agents": len(self.agents),
             "workers": self.workers_wanted,
+            "versions": self.versions,
             "measured": costs.known,
             "rows_per_second": self._workers / costs.row_seconds,
             "rows_per_tick": costs.knee,

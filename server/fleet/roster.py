@@ -35,10 +35,10 @@ class Announcement:
     """Costs.to_dict()."""
     lease: float
     """Seconds without a sign of life after which others take what it holds."""
-    rows: int
-    """Rows that it holds now."""
     version: str
-    """Of longjump."""
+    """Of longjump; for people."""
+    reads: int = 1
+    """The newest version of jobs that it reads (`server.fleet.codec`)."""
 
     @property
     def member(self) -> str:
@@ -51,7 +51,10 @@ class Announcement:
 
 
 def read(pairs: Sequence[bytes]) -> list[Announcement]:
-    """The announcements in a hash's fields and values; those that make no sense to this version are left out."""
+    """The announcements in a hash's fields and values; those that make no sense to this version are left out.
+
+    What a later version adds is passed over, and what this one adds must have a default: an older one does not say it.
+    """
     known = {field.name for field in fields(Announcement)}
     found = []
     for text in pairs[1::2]:
@@ -64,9 +67,13 @@ def read(pairs: Sequence[bytes]) -> list[Announcement]:
 
 
 def write_model(model: Model) -> str:
-    """A model as JSON, for `read_model`."""
-    told = asdict(model)
-    return json.dumps({**told, "manifest": model.manifest.model_dump(mode="json")})
+    """A model as JSON, for `read_model`.
+
+    What the manifest has by default is left out, for an older version refuses a manifest that says what it does not
+    know. So a default never changes; what does is the format, which is always said.
+    """
+    manifest = {**model.manifest.model_dump(mode="json", exclude_defaults=True), "format": model.manifest.format}
+    return json.dumps({**asdict(model), "manifest": manifest})
 
 
 def read_model(text: bytes) -> Model:

@@ -15,12 +15,13 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
+from server.fleet.codec import result_of, result_told
 from server.fleet.connection import Away, Redis
 from server.fleet.keys import Keys
 from server.fleet.parcel import pack, unpack
 from server.fleet.pipe import Pipe
 from server.fleet.scripts import script
-from server.jobs import Result, Stages
+from server.jobs import Result
 
 LIFE_SECONDS = 3600.0
 """How long an answer is kept that nobody asks for."""
@@ -71,8 +72,7 @@ class SharedCache:
                 found = await call
             if found is None:
                 return None
-            told, blobs = unpack(found[1])
-            return keys[found[0]], Result(told["labels"], Stages(*told["stages"]), blobs)
+            return keys[found[0]], result_of(*unpack(found[1]))
         except (Away, ResponseError, TimeoutError, ValueError, KeyError, TypeError):
             return None
 
@@ -81,10 +81,8 @@ class SharedCache:
         size = sum(map(len, result.blobs))
         if self._redis.away or 4 * size > self._allowed or self._unsent + size > UNSENT_BYTES:
             return
-        stages = result.stages
-        told = {"labels": result.labels, "stages": (stages.queue, stages.network, stages.decode, stages.encode)}
         life = int(1000 * LIFE_SECONDS)
-        own = (_name(key), pack(told, result.blobs), life, self._allowed)
+        own = (_name(key), pack(result_told(result), result.blobs), life, self._allowed)
         self._unsent += size
         self._pipe.call(*script("shelf_put", self._shelf, *own)).add_done_callback(lambda done: self._sent(done, size))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from server.fleet.codec import answer_fields, done_fields
+from server.fleet.codec import answer_fields, result_told
 from server.fleet.keys import GROUP
 from server.fleet.scripts import script
 from server.jobs import Result, Stages
@@ -91,7 +91,7 @@ def test_agent_that_wakes_up_answers_nobody_a_second_time(server: RedisServer) -
             result = await asyncio.wait_for(answer, 30)
             # The sleeper wakes up and is done with it too.
             keys = (*road.keys.queue(line.model.fingerprint, "interactive"), road.keys.reply("api"), road.keys.dead)
-            told = done_fields("1", Result([8], Stages(0, 0, 0, 0), [b"late"]))
+            told = answer_fields("1", "done", result_told(Result([8], Stages(0, 0, 0, 0), [b"late"])), [b"late"])
             fields = ("interactive", entry, 1, 0, 1000, len(told) // 2, 1000, *told)
             assert client.execute_command(*script("finish", keys, *fields)) == 0
             assert client.execute_command(*script("keep", [work], "sleeper", 0, entry)) == [entry]

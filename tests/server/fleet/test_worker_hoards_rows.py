@@ -32,7 +32,7 @@ def test_requests_of_many_images_are_counted_by_them(server: RedisServer) -> Non
         for seed in range(1, 10):
             await until(lambda seed=seed: seed in road.worker.jobs)
             await asyncio.sleep(0.05)  # so that what is read too much comes too
-            most = max(most, road.agents[0].holds[0].rows)
+            most = max(most, sum(entry.rows for entry in road.agents[0].holds[0].entries.values()))
             road.worker.answer(seed)
         await asyncio.wait_for(asyncio.gather(*answers), 30)
         assert most == ROOM
