@@ -14,7 +14,6 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from server.backend.line import Line
-from server.fleet.clock import FleetClock
 from server.fleet.codec import VERSION
 from server.fleet.connection import PATIENCE, Away, Pause, Redis
 from server.fleet.hold import LEFT_MS, Hold
@@ -71,7 +70,6 @@ class Agent:
         self._keys = keys
         self._name = name
         self._lease = lease
-        self._clock = FleetClock()
         self._pipe = Pipe(redis)
         self._outbox = Outbox(redis)
         self._joined: list[_Joined] = []
@@ -106,7 +104,7 @@ class Agent:
         await line.ready.wait()
         if self._draining.is_set():
             return
-        hold = Hold(line, self._keys, self._clock, self._outbox, self._name)
+        hold = Hold(line, self._keys, self._redis.clock, self._outbox, self._name)
         pause = Pause()
         while True:
             try:
@@ -116,8 +114,8 @@ class Agent:
                 await pause.wait()
         if self._draining.is_set():
             return
-        first = Puller(self._redis, hold, "interactive", self._name, self._clock)
-        joined = _Joined(hold, [first, Puller(self._redis, hold, "batch", self._name, self._clock, first)])
+        first = Puller(self._redis, hold, "interactive", self._name)
+        joined = _Joined(hold, [first, Puller(self._redis, hold, "batch", self._name, first)])
         self._joined.append(joined)
         joined.reading = [self._begin("takes work", puller.run) for puller in joined.pullers]
         self._begin("says that it is there", lambda: self._keep_announced(hold))
@@ -179,7 +177,7 @@ class Agent:
         seconds, micros, _, known = await self._pipe.call(
             *script("announce", (*keys, *queue), told.member, told.write(), ttl, life, secrets.token_hex(8))
         )
-        self._clock.learn(int(seconds), int(micros), asked, time.monotonic())
+        self._redis.clock.learn(int(seconds), int(micros), asked, time.monotonic())
         if not known:
             await self._pipe.call("SET", self._keys.model(model.fingerprint), write_model(model), "PX", life)
 

@@ -1,7 +1,7 @@
 """One clock for all machines of a fleet: that of Redis.
 
 Deadlines travel in Redis' time. Each process knows how far it is from its own monotonic clock, so what a machine's wall
-clock says changes nothing.
+clock says changes nothing. It asks on every new connection, and as often as it says or looks who is there.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, MovedError, ReadOnlyError, RedisError, ResponseError
 
+from server.fleet.clock import FleetClock
 from server.fleet.scripts import LOAD, Command, pack
 
 PATIENCE = 2.0
@@ -107,6 +108,8 @@ class Redis:
         self._lost: float | None = None
         self.on_return: Callable[[], None] = lambda: None
         """Called when Redis is back."""
+        self.clock = FleetClock()
+        """Its time, which every new connection asks for: another Redis may answer now, with another time."""
         self._pool = ConnectionPool.from_url(
             where.url,
             protocol=2,
@@ -141,7 +144,7 @@ class Redis:
             self._mark_away(error)
 
     async def connect(self) -> Connection:
-        """A new connection that knows our scripts. Raises Away."""
+        """A new connection that knows our scripts, when Redis has told its time. Raises Away."""
         try:
             connection = await self._connect()
         except _BROKEN as error:
@@ -156,7 +159,10 @@ class Redis:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection.connect()
-                await connection.send_packed_command(pack(LOAD), check_health=False)
+                asked = time.monotonic()
+                await connection.send_packed_command(pack([("TIME",), *LOAD]), check_health=False)
+                seconds, micros = await connection.read_response()
+                self.clock.learn(int(seconds), int(micros), asked, time.monotonic())
                 for _ in LOAD:
                     await connection.read_response()
         except BaseException:

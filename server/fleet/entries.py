@@ -10,7 +10,6 @@ from typing import Any, Literal, TypeVar
 
 from redis.exceptions import ResponseError
 
-from server.fleet.clock import FleetClock
 from server.fleet.codec import job_fields
 from server.fleet.connection import Away, Redis, refusal
 from server.fleet.keys import Keys
@@ -57,7 +56,6 @@ class Entries:
         redis: Redis,
         pipe: Pipe,
         keys: Keys,
-        clock: FleetClock,
         api: str,
         cancelled: Callable[[CancelStage], None],
     ) -> None:
@@ -65,7 +63,6 @@ class Entries:
         self._redis = redis
         self._pipe = pipe
         self._keys = keys
-        self._clock = clock
         self._api = api
         self._cancelled = cancelled
 
@@ -79,14 +76,14 @@ class Entries:
         now = time.monotonic()
         most = min(line.most_ahead(job, now), 1e15)
         life = int(1000 * (max(0.0, job.deadline - now) + LIFE_SECONDS))
-        call = self._pipe.call(
-            *script(
+        call = self._pipe.call_made(
+            lambda: script(
                 "admit",
                 sent.queue,
                 *(job.priority, job.row_steps, sent.size),
                 *(bounds.max_requests, bounds.max_row_steps, bounds.max_bytes, int(most)),
                 *(life, int(forced)),
-                *job_fields(job, self._api, sent.size, self._clock),
+                *job_fields(job, self._api, sent.size, self._redis.clock),
             )
         )
         try:

@@ -17,7 +17,6 @@ from redis.exceptions import ResponseError
 from server.backend.dispatch import OnPart
 from server.backend.queue import job_bytes
 from server.backend.roads import Overtaken
-from server.fleet.clock import FleetClock
 from server.fleet.codec import TOO_LATE, Answer, needs
 from server.fleet.connection import Away, Redis
 from server.fleet.entries import Entries, Sent
@@ -55,13 +54,12 @@ class InFlight:
         redis: Redis,
         pipe: Pipe,
         keys: Keys,
-        clock: FleetClock,
         api: str,
         cancelled: Callable[[CancelStage], None] = lambda stage: None,
     ) -> None:
         """`api` is this process's name in the fleet; `cancelled` is told where work was that nobody waits for."""
         self._redis = redis
-        self._entries = Entries(redis, pipe, keys, clock, api, cancelled)
+        self._entries = Entries(redis, pipe, keys, api, cancelled)
         self._stream = keys.reply(api)
         self._asked: dict[str, _Asked] = {}
         self._closed: str | None = None

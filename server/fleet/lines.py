@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ResponseError
 
 from server.backend.model import Model
-from server.fleet.clock import FleetClock
 from server.fleet.connection import Away, Redis, Where
 from server.fleet.inflight import InFlight
 from server.fleet.keys import Keys
@@ -75,9 +74,8 @@ class FleetLines:
         self._api = api
         self._bounds = bounds
         self._deadline = deadline
-        self._clock = FleetClock()
         self._pipe = Pipe(redis)
-        self.inflight = InFlight(redis, self._pipe, keys, self._clock, api, observer.cancelled)
+        self.inflight = InFlight(redis, self._pipe, keys, api, observer.cancelled)
         redis.on_return = self._returned
         self._lines: dict[str, FleetLine] = {}
         self._ready = asyncio.Event()
@@ -181,7 +179,7 @@ class FleetLines:
         asked = time.monotonic()
         keys = (self._keys.agents, self._keys.until, self._keys.epoch)
         seconds, micros, epoch, told = await self._pipe.call(*script("look", keys, secrets.token_hex(8)))
-        self._clock.learn(int(seconds), int(micros), asked, time.monotonic())
+        self._redis.clock.learn(int(seconds), int(micros), asked, time.monotonic())
         if epoch != self._epoch:
             if self._epoch is not None:
                 self._returned()

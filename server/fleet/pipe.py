@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.exceptions import NoScriptError
@@ -17,7 +18,7 @@ from server.observe.series import Spread
 KNOCK_SECONDS = 0.5
 """Between two attempts to reach a Redis that is away, while somebody calls."""
 
-_Call = tuple[Command, "asyncio.Future[Any]"]
+_Call = tuple[Callable[[], Command], "asyncio.Future[Any]"]
 
 
 class Pipe:
@@ -37,13 +38,17 @@ class Pipe:
 
         After Away it may have been done all the same: once, or twice where the connection broke in the middle.
         """
+        return self.call_made(lambda: command)
+
+    def call_made(self, make: Callable[[], Command]) -> asyncio.Future[Any]:
+        """As `call`, of a command that tells times: made when it is sent, by the clock of the Redis that gets it."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self._redis.away and not self._channel.connected:
             future.set_exception(Away(f"Redis at {self._redis.shown} cannot be reached"))
             if time.monotonic() - self._knocked > KNOCK_SECONDS:
                 self._wake.set()
         else:
-            self._calls.append((command, future))
+            self._calls.append((make, future))
             self._wake.set()
         return future
 
@@ -70,10 +75,9 @@ class Pipe:
         self._knocked = time.monotonic()
 
     async def _send(self, calls: list[_Call]) -> None:
-        commands = [command for command, _ in calls]
         start = time.monotonic()
         try:
-            answers = await self._twice(commands)
+            commands, answers = await self._twice([make for make, _ in calls])
             if any(isinstance(answer, NoScriptError) for answer in answers):  # somebody flushed the scripts
                 await self._channel.call(*LOAD)
                 again = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
@@ -95,12 +99,17 @@ class Pipe:
             else:
                 future.set_result(answer)
 
-    async def _twice(self, commands: list[Command]) -> list[Any]:
-        """A connection that was broken while nobody used it says so only when it is used."""
+    async def _twice(self, makers: Sequence[Callable[[], Command]]) -> tuple[list[Command], list[Any]]:
+        """Commands and their answers. A connection that broke while nobody used it says so only when it is used."""
         if self._channel.connected:
             try:
-                return await self._channel.call(*commands)
+                return await self._ask(makers)
             except Away as away:
                 if isinstance(away.__cause__, TimeoutError):
                     raise
-        return await self._channel.call(*commands)
+        await self._channel.call()
+        return await self._ask(makers)
+
+    async def _ask(self, makers: Sequence[Callable[[], Command]]) -> tuple[list[Command], list[Any]]:
+        commands = [make() for make in makers]
+        return commands, await self._channel.call(*commands)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from redis.exceptions import ResponseError
 
-from server.fleet.clock import FleetClock
 from server.fleet.connection import Away, Channel, Pause, Redis
 from server.fleet.hold import Hold
 from server.fleet.keys import GROUP
@@ -37,16 +36,13 @@ LOG = logging.getLogger("longjump")
 class Puller:
     """The work of one class for one line, new (`run`) and left behind by others (`reclaim`)."""
 
-    def __init__(
-        self, redis: Redis, hold: Hold, priority: Priority, agent: str, clock: FleetClock, first: Puller | None = None
-    ) -> None:
+    def __init__(self, redis: Redis, hold: Hold, priority: Priority, agent: str, first: Puller | None = None) -> None:
         """`first`: the puller of work that goes before this one's."""
         self._redis = redis
         self._hold = hold
         self._priority = priority
         self._agent = agent
         self.stream = hold.keys.work(hold.model.fingerprint, priority)
-        self._clock = clock
         self._first = first
         self._asked: float | None = None
         """Since when a read waits for work."""
@@ -93,7 +89,7 @@ class Puller:
         """Seconds until it is known that there is no work here: what is there comes within a round trip."""
         if self._dry:
             return 0.0
-        settled = min(BLOCK_SECONDS / 2, 0.002 + 1.5 * self._clock.round_trip)
+        settled = min(BLOCK_SECONDS / 2, 0.002 + 1.5 * self._redis.clock.round_trip)
         return settled if self._asked is None else max(0.0, self._asked + settled - time.monotonic())
 
     async def reclaim(self, channel: Channel, lease: float) -> None:

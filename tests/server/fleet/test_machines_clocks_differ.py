@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from server.fleet.clock import SAMPLES, FleetClock
 from server.fleet.codec import envelope, job_fields, read_job
+from server.fleet.connection import Away, Redis, Where
+from server.fleet.pipe import Pipe
 
 from ..conftest import ROOT
 from .alone import job
+from .redis_server import RedisServer
+from .roads import until
+
+WRONG = 30.0
+"""Seconds by which a clock is wrong that the Redis of before has told."""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    made = RedisServer(tmp_path)
+    yield made
+    made.kill()
 
 
 def learn(clock: FleetClock, offset: float, now: float, way: float = 0.001, back: float = 0.001) -> None:
@@ -49,6 +67,70 @@ def test_another_redis_has_its_time_believed_at_once() -> None:
         learn(clock, 1000.0, float(second))
     learn(clock, 1030.0, 20.0)
     assert clock.shared(20.0) == pytest.approx(1050.0, abs=0.01)
+
+
+def mislead(redis: Redis) -> None:
+    """What a Redis told whose clock is WRONG, and which has answered until now."""
+    now = time.monotonic()
+    offset = redis.clock.shared(now) - now + WRONG
+    for number in range(SAMPLES):
+        learn(redis.clock, offset, now + number / 1000)
+
+
+def fault(redis: Redis, server: RedisServer) -> float:
+    """Seconds by which a process's idea of Redis' time is wrong."""
+    with server.client() as client:
+        seconds, micros = client.time()
+        return abs(redis.clock.shared(time.monotonic()) - seconds - micros / 1e6)
+
+
+def test_new_connection_learns_the_time_of_the_redis_that_answers(server: RedisServer) -> None:
+    """Else deadlines go by the clock of the one before until somebody looks, a second later."""
+
+    async def test() -> None:
+        redis = Redis(Where(server.url), "test", print)
+        channel = redis.channel()
+        await channel.call(("PING",))
+        assert fault(redis, server) < 1
+        mislead(redis)
+        await channel.call(("PING",))
+        assert fault(redis, server) == pytest.approx(WRONG, abs=1)  # a connection that stands tells nothing new
+        server.kill()
+        server.start()
+        with contextlib.suppress(Away):
+            await channel.call(("PING",))
+        await channel.call(("PING",))
+        assert fault(redis, server) < 1
+        await channel.close()
+
+    asyncio.run(test())
+
+
+def test_request_that_finds_the_connection_broken_counts_by_the_new_clock(server: RedisServer) -> None:
+    """It is sent again over a new connection: with the deadline in the time of the Redis that is there now."""
+
+    async def test() -> None:
+        redis = Redis(Where(server.url), "test", print)
+        pipe = Pipe(redis)
+        running = asyncio.create_task(pipe.run())
+        await pipe.call("PING")
+        mislead(redis)
+        made: list[float] = []
+
+        def tell() -> tuple[str, str]:
+            made.append(redis.clock.shared(time.monotonic()))
+            return "ECHO", repr(made[-1])
+
+        server.kill()
+        server.start()
+        told = float(await pipe.call_made(tell))
+        assert len(made) == 2
+        assert made[0] - made[1] == pytest.approx(WRONG, abs=1)
+        assert told == made[1]
+        running.cancel()
+        await until(running.done)
+
+    asyncio.run(test())
 
 
 def test_no_wall_clock_is_read_anywhere_in_the_room() -> None:
