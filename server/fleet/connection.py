@@ -22,7 +22,16 @@ from urllib.parse import urlsplit
 from redis.asyncio import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, MovedError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterDownError,
+    MovedError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from server.fleet.clock import FleetClock
 from server.fleet.scripts import LOAD, Command, pack
@@ -44,8 +53,11 @@ PASSWORD = "LONGJUMP_REDIS_PASSWORD"
 """Environment variable: the password, where it shall not be in the process list."""
 
 
-_NOT_NOW = ("MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "TRYAGAIN", "MISCONF")
-"""How a Redis begins its answer that cannot serve now, through no fault of the command."""
+_NOT_NOW = (ReadOnlyError, ClusterDownError, AskError, TryAgainError)
+"""Answers of a Redis that cannot serve now, through no fault of the command (MASTERDOWN is a kind of CLUSTERDOWN)."""
+
+_NOT_NOW_WORDS = ("NOREPLICAS", "MISCONF")
+"""How the answers begin that say the same and have no class of their own."""
 
 
 _BROKEN = (RedisError, OSError, TimeoutError, RuntimeError)
@@ -78,13 +90,15 @@ class Where:
 
     def options(self) -> dict[str, Any]:
         """Arguments of redis-py's connections. ValueError or OSError for what cannot be right."""
-        scheme = urlsplit(self.url).scheme
-        if scheme not in ("redis", "rediss", "unix") or not _has_port(self.url):
+        parts = urlsplit(self.url)
+        scheme = parts.scheme
+        known = scheme in ("redis", "rediss") and _has_port(self.url)
+        if not known and not (scheme == "unix" and parts.path.strip("/") and not parts.hostname):
             raise ValueError(
                 f"--redis {self.shown}: not the URL of a Redis; write redis://HOST:6379, rediss://HOST:6379 for TLS, "
                 "or unix:///PATH"
             )
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {} if scheme == "unix" else {"socket_keepalive": True}
         if self.password_file is not None:
             found["password"] = self.password_file.read_text(encoding="utf-8").strip()
         elif PASSWORD in os.environ:
@@ -116,12 +130,15 @@ class Redis:
             # Ours are around each round trip: the library's would cut off a read that waits for work.
             socket_timeout=None,
             socket_connect_timeout=CONNECT_SECONDS,
-            socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),
             client_name=name,
             **where.options(),
         )
 
+        try:
+            self._pool.make_connection()
+        except TypeError:
+            raise ValueError(f"--redis {self.shown}: what the URL says after ? is no option of a connection") from None
         given = self._pool.connection_kwargs
         self._home: dict[str, Any] = {name: given[name] for name in ("host", "port") if name in given}
 
@@ -172,7 +189,8 @@ class Redis:
 
     def follow(self, moved: MovedError) -> None:
         """All keys of a fleet are on another node of the cluster: connect to that one from now on."""
-        self._pool.connection_kwargs.update(host=moved.host, port=moved.port)
+        if self._home:  # a socket of this machine leads to no other node
+            self._pool.connection_kwargs.update(host=moved.host, port=moved.port)
 
     def _mark_away(self, error: BaseException) -> None:
         if self._lost is None:
@@ -249,9 +267,14 @@ async def _answer(connection: Connection) -> Any:
     except ResponseError as error:
         if isinstance(error, MovedError):
             raise  # the key lives on another node of the cluster
-        if isinstance(error, ReadOnlyError) or str(error).startswith(_NOT_NOW):
+        if _not_now(error):
             raise ConnectionError(str(error)) from None  # another Redis takes over, and this one writes nothing
         return error
+
+
+def _not_now(error: BaseException) -> bool:
+    """Whether a Redis cannot serve now, and waiting may change that."""
+    return isinstance(error, _NOT_NOW) or (isinstance(error, ResponseError) and str(error).startswith(_NOT_NOW_WORDS))
 
 
 def _has_port(url: str) -> bool:
@@ -265,7 +288,7 @@ def _has_port(url: str) -> bool:
 def _refuses(error: BaseException) -> bool:
     """Whether Redis was reached and does not let us in, which waiting would not change."""
     tls = isinstance(error.__cause__ or error.__context__, ssl.SSLError)
-    return tls or isinstance(error, AuthenticationError | ResponseError | ssl.SSLError)
+    return tls or (isinstance(error, AuthenticationError | ResponseError | ssl.SSLError) and not _not_now(error))
 
 
 async def _drop(connection: Connection) -> None:

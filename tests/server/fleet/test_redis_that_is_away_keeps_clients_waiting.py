@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from server.fleet.connection import Redis, Where
+from server.fleet.connection import Away, Redis, Where
 from server.jobs import Stopped
 
 from ..conftest import ROOT, eventually
@@ -70,6 +70,60 @@ def test_redis_that_hangs_is_waited_for_until_the_deadline(server: RedisServer) 
     over_redis(server, test)
 
 
+def test_redis_that_waits_for_its_master_is_waited_for(server: RedisServer) -> None:
+    """A replica during a fail-over answers MASTERDOWN to all there is; that is no refusal."""
+
+    async def test(road: RedisRoad) -> None:
+        with server.client() as client:
+            client.config_set("replica-serve-stale-data", "no")
+            client.replicaof("127.0.0.1", 1)
+            with pytest.raises(Stopped, match="cannot be reached: Link with MASTER is down"):
+                await road.submit(job(1))
+            said: list[str] = []
+            await Redis(Where(server.url), "test", said.append).check()  # a server that starts now waits too
+            assert "trying again until it is there" in said[0]
+            client.replicaof("NO", "ONE")
+        await until(lambda: road.lines.up)
+        answer = await road.submit(job(2))
+        await until(lambda: 2 in road.worker.jobs)
+        road.worker.answer(2)
+        await asyncio.wait_for(answer, 30)
+
+    over_redis(server, test)
+
+
+def test_cluster_that_is_down_is_waited_for(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path, "--cluster-enabled", "yes")
+
+    async def test() -> None:
+        channel = Redis(Where(server.url), "test", print).channel()
+        with pytest.raises(Away, match="does not answer: Hash slot not served"):
+            await channel.call(("GET", "one"))
+        with server.client() as client:
+            client.execute_command("CLUSTER ADDSLOTS", *map(str, range(16384)))
+            await until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        assert await channel.call(("GET", "one")) == [None]
+        await channel.close()
+
+    try:
+        asyncio.run(test())
+    finally:
+        server.kill()
+
+
+def test_redis_behind_a_socket_of_the_machine(tmp_path: Path, images: Path) -> None:
+    path = tmp_path / "redis.sock"
+    fleet = Fleet(tmp_path, RedisServer(tmp_path, "--unixsocket", str(path)))
+    fleet.url = f"unix://{path}"
+    try:
+        fleet.worker(images)
+        api = fleet.api()
+        assert api.client.post("/generate?seed=1").status_code == 200
+        assert api.client.get("/readyz").status_code == 200
+    finally:
+        fleet.end()
+
+
 def test_servers_start_before_redis(fleet: Fleet, images: Path) -> None:
     fleet.redis.kill()
     api = fleet.api(ready=False)
@@ -91,6 +145,9 @@ def test_servers_start_before_redis(fleet: Fleet, images: Path) -> None:
     [
         (Where("http://localhost"), "not the URL of a Redis; write redis://HOST:6379"),
         (Where("redis://localhost:notaport"), "not the URL of a Redis"),
+        (Where("redis://localhost?pasword=opensesame"), "redis://localhost: what the URL says after . is no option"),
+        (Where("unix://"), "unix:///PATH"),
+        (Where("unix://run/redis.sock"), "unix:///PATH"),
         (Where("redis://localhost", ca=Path("/dev/null")), "certificates are for TLS"),
         (Where("redis://localhost", password_file=Path("/no/such")), "/no/such"),
         (Where("rediss://localhost", ca=Path("/no/such")), "/no/such"),
