@@ -17,6 +17,7 @@ from export.export import export
 from export.runtime.bundle import Bundle, write_bundle
 from export.runtime.grids import Span, flow_grid
 from export.runtime.images import encode
+from models.autoencoder import Autoencoder, AutoencoderConfig, save_autoencoder
 from models.build import DiTArchitecture, MLPArchitecture, build
 from models.checkpoint import CheckpointConfig, GuidanceInput, write_weights
 
@@ -171,6 +172,20 @@ def exported_points(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempP
     return export(checkpoints["points"], tmp_path_factory.mktemp("bundles") / "points")
 
 
+@pytest.fixture(scope="session")
+def exported_latent(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of latents [4, 4, 4] of pictures 8x8, in fp32 and fp16."""
+    folder = tmp_path_factory.mktemp("latent")
+    data = {"name": "toy", "latents": {"mean": [0.1, 0.0, -0.2, 0.0], "scale": [0.9, 1.1, 1.0, 1.0]}}
+    dit = DiTArchitecture(width=16, depth=1, heads=2, parametrisation="edm")
+    checkpoint = _save(folder / "checkpoint", dit, (4, 4, 4), ("ash", "birch"), "any", data=data)
+    torch.manual_seed(1)
+    config = AutoencoderConfig(block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4)
+    (folder / "vae").mkdir()
+    save_autoencoder(folder / "vae", Autoencoder(config))
+    return export(checkpoint, folder / "latent", autoencoder=folder / "vae", precisions=("fp32", "fp16"))
+
+
 def _save(
     folder: Path,
     architecture: DiTArchitecture | MLPArchitecture,
@@ -178,6 +193,7 @@ def _save(
     labels: tuple[str, ...],
     span: Span,
     scales: GuidanceInput | None = None,
+    data: dict[str, Any] | None = None,
 ) -> Path:
     folder.mkdir()
     torch.manual_seed(0)
@@ -200,7 +216,7 @@ def _save(
         emas=("0.05",),
         step=3,
         recipe={"run": {"batch": 2, "ema": (0.05,)}},
-        data={"name": "toy"},
+        data=data or {"name": "toy"},
     )
     (folder / "config.json").write_text(config.model_dump_json())
     (folder / "README.md").write_text("# A toy\n")
