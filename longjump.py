@@ -35,6 +35,7 @@ ROAD: dict[str, dict[str, Command]] = {
         "autoencoder": Command("trainer.autoencoder", "train a small autoencoder, for a model of its latents"),
         "methods": Command("trainer.methods", "show the methods: what each needs, and which paper says so"),
         "train": Command("trainer.train", "train a flow map from a recipe and a data set"),
+        "grids": Command("trainer.evaluate.grids", "search the times at which a model's steps are best begun"),
         "eval": Command("trainer.evaluate.command", "measure a checkpoint's or bundle's pictures against a data set"),
     },
     "compile it": {

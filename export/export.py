@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from models.checkpoint import CheckpointConfig
     from models.flow_map import FlowMap
 
-CARRIED = ("README.md", "samples.png", "curves.png", "metrics.json", "evaluation.json", "neighbours.png")
+CARRIED = ("README.md", "samples.png", "curves.png", "metrics.json", "grids.json", "evaluation.json", "neighbours.png")
 """Files of a checkpoint that go into the bundle as they are, where present."""
 
 OF_DEFAULT_WEIGHTS = ("README.md", "samples.png", "evaluation.json", "neighbours.png")

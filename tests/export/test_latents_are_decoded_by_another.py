@@ -24,6 +24,7 @@ from models.tiny_decoder import TinyConfig, TinyDecoder
 from trainer.data.arrays import Split
 from trainer.data.dataset import open_dataset
 from trainer.data.folder import Built, write_dataset
+from trainer.evaluate.generator import from_bundle
 from trainer.loop import train
 from trainer.recipe import load_recipe
 
@@ -100,6 +101,12 @@ def test_encoder_is_the_way_back(bundle: Bundle, vae: Path) -> None:
     z = engine.encode(pictures)
     assert z.dtype == np.float32
     np.testing.assert_allclose(z, (expected.numpy() - mean) * scale, atol=1e-4)
+
+
+def test_pictures_it_was_made_of_are_another_data_set(bundle: Bundle, checkpoint: Path) -> None:
+    """`longjump eval` says whether copies would be seen: by the pictures' hash, since it measures pictures."""
+    pictures, latents = (open_dataset(checkpoint.parents[1] / name) for name in ("trees", "made"))
+    assert from_bundle(bundle, None, None, None, 1).data == pictures.sha256 != latents.sha256
 
 
 def test_bundle_without_an_encoder_says_so(bundle: Bundle, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,10 +15,12 @@ from numpy.typing import NDArray
 from trainer.data.arrays import Split
 from trainer.data.dataset import Dataset
 from trainer.evaluate import classifier as classifiers
+from trainer.evaluate.classes import classes_as
 from trainer.evaluate.distances import Gaussian, frechet, gaussian
 from trainer.evaluate.extractor import Extractor
+from trainer.evaluate.features import Features, features_of, some, split_features
 from trainer.evaluate.generator import Generator, Pictures
-from trainer.evaluate.measure import Features, Yardstick
+from trainer.evaluate.measure import Yardstick
 from trainer.evaluate.neighbours import BALL, DENSE_BALL, Floats, nearest
 from trainer.evaluate.panel import NEIGHBOURS, chosen, panel
 from trainer.evaluate.store import Store
@@ -76,28 +77,7 @@ class Evaluation:
         self.generator, self.dataset, self.asked = generator, dataset, asked
         self.store, self.extractor, self.inception = store, extractor, inception
         self.splits = fitting(generator, dataset, asked)
-        self.cycle = self._cycle()
-
-    def _cycle(self) -> NDArray[np.int64] | None:
-        """The data's classes of samples, which begin anew where they end: those of the reference, shuffled.
-
-        None where the model or the data has no classes.
-        """
-        real = self.splits[self.asked.reference].labels
-        if real is None or not self.generator.labels:
-            return None
-        return np.asarray(real, np.int64)[np.random.default_rng(0).permutation(len(real))]
-
-    def _classes(self, start: int, stop: int) -> NDArray[np.int64] | None:
-        """Those of samples from START to STOP."""
-        return None if self.cycle is None else self.cycle[np.arange(start, stop) % len(self.cycle)]
-
-    def _labels(self, start: int, stop: int) -> list[int]:
-        """The model's labels of samples from START to STOP."""
-        classes = self._classes(start, stop)
-        if classes is None:
-            return [len(self.generator.labels)] * (stop - start)
-        return [self.generator.labels.index(self.dataset.classes[one]) for one in classes]
+        self.classes = classes_as(self.splits[asked.reference], dataset, generator)
 
     def run(self) -> tuple[dict[str, Any], bytes]:
         """All figures as JSON, and the panel of neighbours of the first step count as a PNG."""
@@ -107,14 +87,14 @@ class Evaluation:
         steps, picture = {}, b""
         for count in self.asked.steps:
             samples = self._samples(count)
-            features = self._features(self.extractor, self._sampled(count), samples, _steps(count))
+            features = features_of(self.store, self.extractor, self._sampled(count), samples, _steps(count))
             _, away = nearest(features, yardstick.training)
-            found = yardstick.measure(features, self._classes(0, len(features)), away[:, 0])
+            found = yardstick.measure(features, self.classes.of(0, len(features)), away[:, 0])
             if "worst_class" in found:
                 found["worst_class"] = self.dataset.classes[found["worst_class"]]
             if self.inception is not None:
                 found["fid"] = frechet(
-                    gaussian(self._features(self.inception, self._sampled(count), samples, _steps(count))),
+                    gaussian(features_of(self.store, self.inception, self._sampled(count), samples, _steps(count))),
                     self._fid_reference,
                 )
             steps[str(count)] = _short(found)
@@ -135,7 +115,7 @@ class Evaluation:
         return {
             "samples": count,
             "seeds": [seed, seed + count - 1],
-            "labels": "as the reference has them" if self.cycle is not None else "none",
+            "labels": "as the reference has them" if self.classes.cycle is not None else "none",
             "guidance": self.generator.guidance,
             "resolution": list(self.generator.size),
             "data": {"name": data.name, "sha256": data.sha256, "licence": data.info.get("licence", "unknown")},
@@ -160,7 +140,7 @@ class Evaluation:
             lambda: nearest(features["test"], training)[1][:, 0],
         )
         classifier, labels, classes = None, self.dataset.train.labels, len(self.dataset.classes)
-        if self.cycle is not None and labels is not None:
+        if self.classes.cycle is not None and labels is not None:
             packed = self.store.array(
                 {"what": "classifier of the training split", **key},
                 lambda: _pack(classifiers.fit(training, np.asarray(labels, np.int64), classes)),
@@ -171,7 +151,7 @@ class Evaluation:
     def _floor(self, yardstick: Yardstick, other: str) -> dict[str, Any]:
         """The figures of real pictures in the place of samples."""
         features = self._real(self.extractor, other)
-        rows = _some(len(features), self.asked.samples)
+        rows = some(len(features), self.asked.samples)
         test = self.splits["test"]
         found: dict[str, Any] = {"samples": len(rows), **yardstick.distances(features[rows])}
         if yardstick.classifier is not None and test.labels is not None:  # not of pictures that it was fitted to
@@ -194,28 +174,19 @@ class Evaluation:
             "grid": [list(step) for step in self.generator.grid(steps)],
             "guidance": self.generator.guidance,
             "seed": self.asked.seed,
-            "labels": None
-            if self.cycle is None
-            else hashlib.sha256(np.array(self._labels(0, len(self.cycle))).tobytes()).hexdigest(),
+            "labels": self.classes.sha256,
         }
 
     def _samples(self, steps: int) -> Pictures:
         grid, seed = self.generator.grid(steps), self.asked.seed
 
         def make(start: int, stop: int) -> Pictures:
-            return self.generator.draw(grid, seed + start, self._labels(start, stop))
+            return self.generator.draw(grid, seed + start, self.classes.asked(start, stop))
 
         return self.store.rows(self._sampled(steps), self.asked.samples, make, f"{_steps(steps)}: drawing")
 
     def _real(self, extractor: Extractor, split: str) -> Features:
-        what = {"what": "pictures", "sha256": self.dataset.info["sha256"][f"{split}.images"]}
-        return self._features(extractor, what, self.splits[split].x, f"{split} split")
-
-    def _features(self, extractor: Extractor, of: dict[str, Any], pictures: Pictures, title: str) -> Features:
-        """Of pictures, and what those are."""
-        what = {**extractor.identity, "what": "features", "of": of}
-        title = f"{title}: features by {extractor.title.partition(' ')[0]}"
-        return self.store.rows(what, len(pictures), lambda start, stop: extractor(pictures[start:stop]), title)
+        return split_features(self.store, extractor, self.dataset, split)
 
     def _panel(self, samples: Pictures, features: Features, away: Floats, yardstick: Yardstick) -> bytes:
         halves = []
@@ -228,8 +199,7 @@ class Evaluation:
 
 def fitting(generator: Generator, dataset: Dataset, asked: Asked) -> dict[str, Split]:
     """The splits of a data set that a generator can be measured against; ValueError where that has no sense."""
-    if dataset.train.key != "images":
-        raise ValueError(f"data set {dataset.name} holds {dataset.train.key}; pictures are measured against pictures")
+    check_pictures(dataset)
     if dataset.test is None:
         raise ValueError(
             f"data set {dataset.name} has no test split, and against pictures that were trained on copies look best; "
@@ -243,6 +213,20 @@ def fitting(generator: Generator, dataset: Dataset, asked: Asked) -> dict[str, S
             )
     if asked.samples < LEAST:
         raise ValueError(f"--samples must be at least {LEAST}, not {asked.samples}")
+    check_fits(generator, dataset)
+    for steps in asked.steps:
+        generator.grid(steps)
+    return splits
+
+
+def check_pictures(dataset: Dataset) -> None:
+    """Raise ValueError for a data set of something else than pictures."""
+    if dataset.train.key != "images":
+        raise ValueError(f"data set {dataset.name} holds {dataset.train.key}; pictures are measured against pictures")
+
+
+def check_fits(generator: Generator, dataset: Dataset) -> None:
+    """Raise ValueError where pictures of a generator and of a data set have other sizes or classes."""
     if dataset.shape[:2] != generator.size:
         wanted, found = ("x".join(map(str, size)) for size in (generator.size, dataset.shape[:2]))
         raise ValueError(f"{generator.name} makes pictures of {wanted}, but {dataset.name} holds {found}")
@@ -250,9 +234,6 @@ def fitting(generator: Generator, dataset: Dataset, asked: Asked) -> dict[str, S
     if generator.labels and (unknown or not dataset.classes):
         what = f"no class {unknown[0]!r}" if unknown else "labels, but the data has none"
         raise ValueError(f"{generator.name} and data set {dataset.name} do not fit: the model has {what}")
-    for steps in asked.steps:
-        generator.grid(steps)
-    return splits
 
 
 def made(device: torch.device) -> dict[str, str]:
@@ -268,11 +249,6 @@ def made(device: torch.device) -> dict[str, str]:
         "torch": torch.__version__,
         "device": name,
     }
-
-
-def _some(count: int, most: int) -> NDArray[np.int64]:
-    """At most so many rows of `count`, drawn at random with a fixed seed, in order."""
-    return np.sort(np.random.default_rng(0).permutation(count)[:most])
 
 
 def _pack(classifier: classifiers.Classifier) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.runtime.grids import Grid, Step
+from export.runtime.grids import Grid, Span, Step
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +34,8 @@ class Generator:
     size: tuple[int, int]
     """(H, W) of its pictures."""
     grids: dict[int, Grid]
+    span: Span
+    t_max: float
     guidance: float | None
     data: str | None
     """SHA-256 of the data set that it was trained on, where that is known."""
@@ -81,7 +83,18 @@ def from_checkpoint(path: Path, ema: str | None, guidance: float | None, device:
     }
     grids = {int(steps): tuple(Step(*jump) for jump in grid) for steps, grid in config.grids.items()}
     size = (config.shape[1], config.shape[2])
-    return Generator(folder.name, identity, config.labels, size, grids, scale, _hash(config.data), pictures)
+    return Generator(
+        folder.name,
+        identity,
+        config.labels,
+        size,
+        grids,
+        config.span,
+        config.t_max,
+        scale,
+        _hash(config.data),
+        pictures,
+    )
 
 
 def from_bundle(
@@ -114,11 +127,24 @@ def from_bundle(
     height, width, _ = manifest.image_shape
     data = _hash(manifest.provenance.get("data"))
     grids = {steps: manifest.grid(steps) for steps in manifest.steps}
-    return Generator(manifest.name, identity, tuple(manifest.labels), (height, width), grids, scale, data, pictures)
+    return Generator(
+        manifest.name,
+        identity,
+        tuple(manifest.labels),
+        (height, width),
+        grids,
+        manifest.span,
+        manifest.t_max,
+        scale,
+        data,
+        pictures,
+    )
 
 
 def _hash(data: Any) -> str | None:
-    """That of the data set, in a free field that may hold anything."""
+    """That of the data set of pictures, in a free field that may hold anything: of latents those they were made of."""
+    made_of = data.get("pictures") if isinstance(data, dict) else None
+    data = made_of if isinstance(made_of, dict) else data
     found = data.get("sha256") if isinstance(data, dict) else None
     found = found.get("dataset") if isinstance(found, dict) else found
     return found if isinstance(found, str) else None

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from trainer.evaluate.classifier import Classifier
 from trainer.evaluate.distances import Gaussian, frechet, gaussian, kernel_distance
+from trainer.evaluate.features import Features
 from trainer.evaluate.neighbours import BALL, DENSE_BALL, Floats, copying, overlap, radii
-
-Features = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)

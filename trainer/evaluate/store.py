@@ -60,7 +60,7 @@ class Store:
         with self._progress(title, done, count, bool(missing)) as progress:
             for start, file in missing:
                 stop = min(start + CHUNK, count)
-                _write(file, encode_npy(make(start, stop)))
+                write_file(file, encode_npy(make(start, stop)))
                 progress.update(stop - start)
         return np.concatenate([np.load(file, allow_pickle=False) for file in files])
 
@@ -68,7 +68,7 @@ class Store:
         """An array that is made at once."""
         file = self._open(what) / "whole.npy"
         if not file.is_file():
-            _write(file, encode_npy(make()))
+            write_file(file, encode_npy(make()))
         return np.load(file, allow_pickle=False)
 
     def _open(self, what: dict[str, Any]) -> Path:
@@ -76,7 +76,7 @@ class Store:
         folder = self.folder / hashlib.sha256(text.encode()).hexdigest()[:32]
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "what.json").is_file():
-            _write(folder / "what.json", (json.dumps(what, indent=2, ensure_ascii=False) + "\n").encode())
+            write_file(folder / "what.json", (json.dumps(what, indent=2, ensure_ascii=False) + "\n").encode())
         return folder
 
     def _progress(self, title: str, done: int, count: int, shown: bool) -> tqdm[Never]:
@@ -94,7 +94,8 @@ class Store:
         )
 
 
-def _write(file: Path, data: bytes) -> None:
+def write_file(file: Path, data: bytes) -> None:
+    """Write a file whole, or leave what was there."""
     temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.write_bytes(data)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainer.evaluate.command import read_steps
+from trainer.evaluate.model import read_steps
 from trainer.evaluate.store import CHUNK, Store
 
 from .conftest import Small
@@ -120,6 +120,6 @@ def test_wrong_data_is_measured_against(
 
 
 def test_steps_are_misread() -> None:
-    assert read_steps(None, [1, 2, 3, 4, 8, 16]) == (1, 2, 4, 8)
-    assert read_steps(None, [5]) == (5,)
-    assert read_steps("4, 1,4", [1, 4]) == (1, 4)
+    assert read_steps(None, [1, 2, 3, 4, 8, 16], [1, 2, 4, 8]) == (1, 2, 4, 8)
+    assert read_steps(None, [5], [1, 2]) == (5,)
+    assert read_steps("4, 1,4", [1, 4], [1, 2]) == (1, 4)
