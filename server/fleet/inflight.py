@@ -64,6 +64,9 @@ class InFlight:
         self._asked: dict[str, _Asked] = {}
         self._closed: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._settling = False
+        """Whether a search is about to begin."""
+        self._searching = asyncio.Lock()
 
     def __len__(self) -> int:
         """Jobs that somebody waits for."""
@@ -78,7 +81,7 @@ class InFlight:
         if self._closed is not None:
             raise Stopped(self._closed)
         if not line.up:
-            raise Stopped(f"no worker serves {line.model.name} now")
+            raise Stopped(line.lacking)
         if needs(job) > line.reads:
             there = ", ".join(line.versions)
             raise Stopped(f"some workers of {line.model.name} are too old for this request ({there}); upgrade them")
@@ -123,7 +126,8 @@ class InFlight:
 
     def search(self) -> None:
         """Redis may have lost its memory: look for every job that is waited for, and give it those that are gone."""
-        if self._asked:
+        if self._asked and not self._settling:
+            self._settling = True
             self._begin(self._search())
 
     def _take(self, answer: Answer) -> None:
@@ -192,11 +196,13 @@ class InFlight:
 
     async def _search(self) -> None:
         await asyncio.sleep(SETTLE_SECONDS)
-        try:
-            missing = await self._entries.missing(tuple(self._asked.values()))
-        except (Away, ResponseError):
-            return  # Redis will be back once more, or each job is looked for at its deadline
-        await asyncio.gather(*map(self._put_again, missing))
+        self._settling = False
+        async with self._searching:  # two at once would each give the same jobs again
+            try:
+                missing = await self._entries.missing(tuple(self._asked.values()))
+            except (Away, ResponseError):
+                return  # Redis will be back once more, or each job is looked for at its deadline
+            await asyncio.gather(*map(self._put_again, missing))
 
     async def _put_again(self, asked: _Asked) -> None:
         """Give a job that Redis lost to it once more."""

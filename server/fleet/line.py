@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from server.backend.dispatch import OnPart
 from server.backend.model import Model
 from server.fleet.keys import Keys
-from server.fleet.roster import Announcement, pool
+from server.fleet.roster import TTL_SECONDS, Announcement, pool
 from server.jobs import Job, Priority, Result
 from server.schedule.admission import DEADLINES, Admitted, Bounds, Refused, Wanted, decide, most_ahead
 from server.schedule.costs import Costs
@@ -61,8 +61,8 @@ class FleetLine:
         self.dispatch = FleetDispatch(self, inflight)
         self.agents: tuple[Announcement, ...] = ()
         """Those that are there."""
-        self.seen = time.monotonic()
-        """When an agent was last there."""
+        self.seen = self.looked = time.monotonic()
+        """When an agent was last there, and when Redis last told who is."""
         self.costs = Costs(1)
         self._workers = 0.0
         self.held = Held()
@@ -75,8 +75,16 @@ class FleetLine:
 
     @property
     def up(self) -> bool:
-        """Whether an agent with a warm worker is there."""
-        return any(agent.workers for agent in self.agents)
+        """Whether an agent with a warm worker is there, as far as is known: what Redis told holds for a while."""
+        return time.monotonic() - self.looked <= TTL_SECONDS and any(agent.workers for agent in self.agents)
+
+    @property
+    def lacking(self) -> str:
+        """Why it is not up."""
+        unheard = time.monotonic() - self.looked
+        if unheard > TTL_SECONDS:
+            return f"Redis has not told for {unheard:.0f} s who serves {self.model.name}"
+        return f"no worker serves {self.model.name} now"
 
     @property
     def workers_wanted(self) -> int:

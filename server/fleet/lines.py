@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ResponseError
 
 from server.backend.model import Model
-from server.fleet.connection import Away, Redis, Where
+from server.fleet.connection import Away, Redis, Where, refusal
 from server.fleet.inflight import InFlight
 from server.fleet.keys import Keys
 from server.fleet.line import FleetLine
@@ -80,6 +80,11 @@ class FleetLines:
         self._lines: dict[str, FleetLine] = {}
         self._ready = asyncio.Event()
         self._epoch: bytes | None = None
+        self._refused: str | None = None
+        """Why Redis does not tell who is there."""
+        self._look_now = asyncio.Event()
+        self._unreadable: set[str] = set()
+        """Engines that are there and that this version cannot read; each is logged once."""
         self._patient = 0.0
         """Until then who does not say that he is there is not taken for gone."""
         self._tasks: list[asyncio.Task[None]] = []
@@ -125,6 +130,11 @@ class FleetLines:
         """Why it is not up."""
         if self._redis.away:
             return f"Redis at {self._redis.shown} cannot be reached"
+        if self._refused is not None:
+            return f"Redis at {self._redis.shown} refuses to tell who is there: {self._refused}"
+        known = [line.lacking for line in self.lines if line.agents]
+        if known:
+            return known[0]
         return f"no worker is in the fleet {self._keys.fleet!r}; start one: longjump worker --redis URL BUNDLE"
 
     def find(self, model: Model) -> FleetLine:
@@ -167,19 +177,24 @@ class FleetLines:
     async def _watch(self) -> None:
         """Look who is there, again and again."""
         while True:
+            self._look_now.clear()
             try:
                 await self._look()
             except Away:
                 pass  # it is said where it was found out
             except ResponseError as error:
-                LOG.error("Redis at %s refuses to tell who is there: %s", self._redis.shown, error)
-            await asyncio.sleep(ANNOUNCE_SECONDS)
+                if self._refused is None:
+                    LOG.error("Redis at %s refuses to tell who is there: %s", self._redis.shown, error)
+                self._refused = refusal(error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look_now.wait(), ANNOUNCE_SECONDS)
 
     async def _look(self) -> None:
         asked = time.monotonic()
         keys = (self._keys.agents, self._keys.until, self._keys.epoch)
         seconds, micros, epoch, told = await self._pipe.call(*script("look", keys, secrets.token_hex(8)))
-        self._redis.clock.learn(int(seconds), int(micros), asked, time.monotonic())
+        told_at = time.monotonic()
+        self._redis.clock.learn(int(seconds), int(micros), asked, told_at)
         if epoch != self._epoch:
             if self._epoch is not None:
                 self._returned()
@@ -187,20 +202,24 @@ class FleetLines:
         announced: dict[str, list[Announcement]] = {}
         for one in read(told):
             announced.setdefault(one.fingerprint, []).append(one)
+        self._unreadable &= announced.keys()
         for fingerprint in announced.keys() - self._lines.keys():
             await self._open(fingerprint)
         for fingerprint, line in tuple(self._lines.items()):
+            line.looked = told_at
             if fingerprint in announced or time.monotonic() > self._patient:
                 line.announce(announced.get(fingerprint, ()))
             if not line.agents and time.monotonic() - line.seen > KEPT_SECONDS:
                 del self._lines[fingerprint]
         await asyncio.gather(*(self._survey(line) for line in self._lines.values() if line.agents))
+        self._refused = None
         if self.up:
             self._ready.set()
 
     def _returned(self) -> None:
         """Redis is there again. It may have forgotten jobs, and agents, who will tell it again that they are there."""
         self._patient = time.monotonic() + TTL_SECONDS
+        self._look_now.set()
         self.inflight.search()
 
     async def _open(self, fingerprint: str) -> None:
@@ -211,7 +230,9 @@ class FleetLines:
         try:
             model = read_model(text)
         except ValueError as error:
-            LOG.error("a worker serves what this version cannot read: %s", error)
+            if fingerprint not in self._unreadable:
+                LOG.error("a worker serves what this version cannot read, fingerprint %s: %s", fingerprint, error)
+            self._unreadable.add(fingerprint)
             return
         self._lines[fingerprint] = FleetLine(model, self._keys, self.inflight, self._bounds, self._deadline)
         LOG.info(f"workers serve {model.name} {model.manifest.digest[:19]}, fingerprint {model.fingerprint}")

@@ -223,6 +223,26 @@ def test_user_with_few_rights_is_enough(fleet: Fleet, images: Path, tmp_path: Pa
         assert word not in said
 
 
+def test_server_that_may_not_look_is_not_ready(fleet: Fleet, images: Path) -> None:
+    """What it knew of workers holds for seconds and not for ever: they may be gone, and it would not hear of it."""
+    fleet.worker(images)
+    api = fleet.api()
+    parts = ("work", "load", "reply", "control", "model", "dead")
+    with fleet.redis.client() as client:
+        client.execute_command("ACL SETUSER default resetkeys", *(f"~*:{part}*" for part in parts))
+        eventually(lambda: api.client.get("/readyz").status_code == 503, "it is not ready")
+        why = api.client.get("/readyz").json()["detail"]
+        assert "refuses to tell who is there" in why
+        assert "permission" in why
+        refused = api.client.post("/generate?seed=1")
+        assert refused.status_code == 503
+        assert "Redis has not told for" in refused.json()["detail"]
+        client.execute_command("ACL SETUSER default ~*")
+        eventually(lambda: api.client.get("/readyz").status_code == 200, "it is ready again")
+        assert api.client.post("/generate?seed=1").status_code == 200
+    assert "".join(api.said).count("refuses to tell who is there") == 1
+
+
 def test_encrypted_redis_is_checked_and_let_in(tmp_path: Path) -> None:
     """A TLS end of the test's own stands before Redis; without its certificate nobody believes it."""
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
