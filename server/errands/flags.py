@@ -34,7 +34,8 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=3600,
         metavar="S",
-        help="how long a job and its result are kept when it is over (default: %(default)s)",
+        help="how long a job and its result are kept when it is over; in less than 2820 a webhook's last try is not "
+        "made (default: %(default)s)",
     )
     group.add_argument(
         "--job-bytes",

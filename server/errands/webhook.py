@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import ipaddress
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -197,17 +199,42 @@ class Hooks:
             writer.close()
 
     async def _address(self, goal: Target) -> str:
-        found = await asyncio.get_running_loop().getaddrinfo(goal.host, goal.port, type=socket.SOCK_STREAM)
         named = any(pattern.named and pattern.allows(goal) for pattern in self._patterns)
-        for *_, address in found:
-            if named or public(str(address[0])):
-                return str(address[0])
+        for address in await _look_up(goal.host, goal.port):
+            if named or public(address):
+                return address
         raise ValueError(f"{goal.host} has no public address, and --webhooks does not name it")
 
     def _tls(self) -> ssl.SSLContext:
         if self._context is None:
             self._context = ssl.create_default_context()
         return self._context
+
+
+async def _look_up(host: str, port: int) -> list[str]:
+    """The addresses of a host. OSError if it has none.
+
+    In a thread of its own: the loop has few for looking names up, and needs them for Redis while a client's names
+    find no answer.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[str]] = loop.create_future()
+
+    def tell(found: list[str], error: OSError | UnicodeError | None = None) -> None:
+        if not answer.done():
+            answer.set_result(found) if error is None else answer.set_exception(error)
+
+    def work() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is gone
+            try:
+                found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except (OSError, UnicodeError) as error:
+                loop.call_soon_threadsafe(tell, [], error)
+            else:
+                loop.call_soon_threadsafe(tell, [str(address[0]) for *_, address in found])
+
+    threading.Thread(target=work, daemon=True, name=f"looks {host} up").start()
+    return await answer
 
 
 def public(address: str) -> bool:

@@ -19,11 +19,16 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from server.arguments import port, positive
 from server.backend.supervisor import END_SECONDS, WORKER, Child, worker_command
 from server.fleet.arguments import add_redis_arguments
 from server.workers import add_worker_arguments, check_names, count_workers, default_bundle, default_threads
+
+if TYPE_CHECKING:
+    from server.backend.lines import Lines
+    from server.fleet.connection import Redis
 
 WIDE = 2**40
 """A bound that is none: the fleet's queue is bounded where work is admitted."""
@@ -152,13 +157,7 @@ async def _work(
     joining.add_done_callback(lambda done: _announce(done, name, redis.shown, args.fleet, started))
 
     def unready() -> str | None:
-        if lines.draining:
-            return "it is draining: it finishes what it took and exits"
-        if not lines.up:
-            return lines.lacking
-        if not joining.done():
-            return "it is joining the fleet"
-        return f"Redis at {redis.shown} does not answer" if redis.away else None
+        return lacking(lines, joining, redis)
 
     page = None
     if args.metrics_port is not None:
@@ -190,6 +189,23 @@ async def _work(
     return 0
 
 
+def lacking(lines: Lines, joining: asyncio.Future[list[None]], redis: Redis) -> str | None:
+    """Why no work should come to this worker, or None."""
+    if lines.draining:
+        return "it is draining: it finishes what it took and exits"
+    if not lines.up:
+        return lines.lacking
+    if not joining.done():
+        return "it is joining the fleet"
+    if joining.cancelled() or joining.exception() is not None:
+        return "it could not join the fleet; its log says why"
+    return f"Redis at {redis.shown} does not answer" if redis.away else None
+
+
 def _announce(joined: asyncio.Future[list[None]], name: str, redis: str, fleet: str, started: float) -> None:
-    if not joined.cancelled() and joined.exception() is None:
-        LOG.info(f"ready as {name} in the fleet {fleet!r} on {redis}, in {time.monotonic() - started:.2f} s")
+    if joined.cancelled():
+        return
+    if (error := joined.exception()) is not None:
+        LOG.error("this worker could not join the fleet %r on %s, and gets no work", fleet, redis, exc_info=error)
+        return
+    LOG.info(f"ready as {name} in the fleet {fleet!r} on {redis}, in {time.monotonic() - started:.2f} s")

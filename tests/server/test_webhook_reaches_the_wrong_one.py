@@ -9,10 +9,12 @@ import hmac
 import http.server
 import json
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -197,6 +199,34 @@ def test_silent_receiver_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) ->
         server.close()
 
     asyncio.run(run())
+
+
+def test_names_that_find_no_answer_hold_up_no_other_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis' own name is looked up by the loop, in one of the few threads that it has for that."""
+    look_up, answered = socket.getaddrinfo, threading.Event()
+
+    def slow(host: str, *rest: Any, **options: Any) -> Any:
+        if host.endswith(".example"):
+            answered.wait(60)
+            raise OSError("no such name")
+        return look_up(host, *rest, **options)
+
+    monkeypatch.setattr("socket.getaddrinfo", slow)
+
+    async def test() -> None:
+        hooks = Hooks([pattern("*")])
+        sent = [
+            asyncio.create_task(hooks.send(f"https://{number}.example/", b"key", "job_1", 1, b""))
+            for number in range(40)
+        ]
+        await asyncio.sleep(0.05)
+        await asyncio.wait_for(asyncio.get_running_loop().getaddrinfo("localhost", 80), 10)
+        answered.set()
+        for ended in await asyncio.gather(*sent, return_exceptions=True):
+            assert isinstance(ended, Unsent)
+            assert str(ended) == "no such name"
+
+    asyncio.run(test())
 
 
 def test_target_has_its_authority() -> None:

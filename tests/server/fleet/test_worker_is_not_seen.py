@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 
+from server.fleet.agent import Agent
+from server.fleet.command import lacking
+from server.fleet.connection import Redis, Where
+from server.fleet.keys import Keys
+
 from ..conftest import eventually
 from .conftest import Fleet
+from .redis_server import RedisServer
+from .roads import PlayedLine
 
 
 def free_port() -> int:
@@ -65,3 +75,28 @@ def test_port_that_is_taken_ends_it_with_a_line(fleet: Fleet, images: Path) -> N
         agent = fleet.worker(images, options=("--metrics-port", port), ready=False)
         assert agent.process.wait(60) == 2
     assert f"{port}" in "".join(agent.said)
+
+
+def test_worker_that_could_not_join_is_not_ready(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    up: Any = SimpleNamespace(draining=False, up=True)
+
+    async def test() -> None:
+        redis = Redis(Where(server.url), "test", print)
+        agent, line = Agent(redis, Keys("default"), "agent"), PlayedLine()
+        joining = asyncio.gather(agent.join(line))  # type: ignore[arg-type]
+        assert lacking(up, joining, redis) == "it is joining the fleet"
+        await joining
+        assert lacking(up, joining, redis) is None
+        line.model.startup["what no version can say"] = object()  # type: ignore[assignment]
+        await agent.pipe.call("DEL", Keys("default").model(line.model.fingerprint))
+        joining = asyncio.gather(agent.join(line))  # type: ignore[arg-type]
+        await asyncio.wait({joining})
+        assert isinstance(joining.exception(), TypeError)
+        assert lacking(up, joining, redis) == "it could not join the fleet; its log says why"
+        await agent.close()
+
+    try:
+        asyncio.run(test())
+    finally:
+        server.kill()
