@@ -102,6 +102,7 @@ def test_result_of_another_plan_is_shown(plan: Plan, change: dict[str, object]) 
     assert Cell("meanflow", plan).figures == mine.figures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_run_begins_anew(plan: Plan, number: signal.Signals) -> None:
     """Told in the middle of a training, as a terminal or a system does it; then the same command again."""

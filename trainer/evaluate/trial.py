@@ -56,7 +56,7 @@ class Trial:
         self.generator, self.dataset, self.samples, self.seed = generator, dataset, samples, seed
         self.store, self.extractor = store, extractor
         self.classes = classes_as(dataset.train, dataset, generator)
-        rows = some(len(dataset.train.x), real)
+        rows = some(len(dataset.train.x), real) if len(dataset.train.x) > real else None
         self.reference = split_features(store, extractor, dataset, "train", rows)
         self.shape = gaussian(self.reference)
 
