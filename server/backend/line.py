@@ -16,6 +16,7 @@ from server.backend.supervisor import END_SECONDS, Child, Supervisor, WorkerRefu
 from server.jobs import CancelStage, Priority
 from server.schedule.admission import DEADLINES, Admitted, Bounds, Refused, Wanted, decide
 from server.schedule.costs import Costs
+from server.wire import MAX_FRAME
 
 
 class Observer(Protocol):
@@ -52,6 +53,8 @@ class Setup:
 
 class Line:
     """One bundle's way from admission to the reply."""
+
+    max_reply = MAX_FRAME
 
     def __init__(self, children: Sequence[Child], folder: Path, setup: Setup) -> None:
         """`children` are its workers, already started."""

@@ -46,6 +46,10 @@ class Road(Protocol):
     def dispatch(self) -> Sending: ...
 
     @property
+    def max_reply(self) -> int:
+        """Bytes of one answer that may pass on this way."""
+
+    @property
     def up(self) -> bool:
         """Whether a warm worker is there now."""
 

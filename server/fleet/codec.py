@@ -28,6 +28,9 @@ VERSION = 1
 """The newest version of jobs and answers that this longjump reads. A change that an older one would misread, or could
 not pass over without harm, makes it another."""
 
+MAX_REPLY = 64 * 2**20
+"""Bytes of the blobs of one answer. They travel through Redis' memory."""
+
 Op = Literal["done", "part", "failed", "expired"]
 
 TOO_LATE = "its deadline passed before it was begun"

@@ -13,7 +13,17 @@ from typing import Any
 from server.backend.line import Line
 from server.backend.queue import QueueFull
 from server.fleet.clock import FleetClock
-from server.fleet.codec import TOO_LATE, Envelope, Op, Unreadable, answer_fields, envelope, read_job, result_told
+from server.fleet.codec import (
+    MAX_REPLY,
+    TOO_LATE,
+    Envelope,
+    Op,
+    Unreadable,
+    answer_fields,
+    envelope,
+    read_job,
+    result_told,
+)
 from server.fleet.keys import Keys
 from server.fleet.outbox import Outbox
 from server.fleet.scripts import Argument, Command, script
@@ -37,9 +47,6 @@ DEAD_BLOB = 65_536
 
 LEFT_MS = 10**9
 """What an entry that is handed back says it was left for: longer than any lease."""
-
-MAX_REPLY = 64 * 2**20
-"""Bytes of the blobs of one answer. They travel through Redis' memory."""
 
 _numbers = itertools.count(1)
 """Of the jobs of all lines of this process."""

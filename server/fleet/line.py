@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from server.backend.dispatch import OnPart
 from server.backend.model import Model
+from server.fleet.codec import MAX_REPLY
 from server.fleet.keys import Keys
 from server.fleet.roster import TTL_SECONDS, Announcement, pool
 from server.jobs import Job, Priority, Result
@@ -51,6 +52,8 @@ class Held:
 
 class FleetLine:
     """One engine, and the agents that run it."""
+
+    max_reply = MAX_REPLY
 
     def __init__(self, model: Model, keys: Keys, inflight: InFlight, bounds: Bounds, deadline: float) -> None:
         """`bounds` are those of the whole fleet for this engine; `deadline` in seconds, of interactive requests."""

@@ -6,6 +6,7 @@ The `server.http.desk` takes the pair and gives the answer; nothing else of a re
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Awaitable, Callable, Hashable, MutableMapping
 from dataclasses import dataclass, field
@@ -106,6 +107,18 @@ class Plan:
     def size(self) -> int:
         """Bytes of what came with the request and waits with it."""
         return sum(map(len, attached(self.vary, self.leap)))
+
+    @property
+    def answer_size(self) -> int:
+        """Bytes of the answer's pictures or arrays at most, of formats that lose nothing; 0: nobody knows before."""
+        manifest = self.model.manifest
+        if self.format == "npy" and manifest.image_shape is None:
+            raw = 4 * self.n * math.prod(manifest.z_shape)
+        elif self.format in ("npy", "png") and manifest.image_shape is not None:
+            raw = self.n * math.prod(manifest.image_shape)
+        else:
+            return 0
+        return raw * 4 // 3 if self.layout == "each" else raw
 
 
 @dataclass(frozen=True)

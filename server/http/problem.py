@@ -63,6 +63,13 @@ def invalid(errors: Sequence[dict[str, Any]]) -> Problem:
     return Problem(422, "invalid-request", "The request cannot be served as asked", detail, {"errors": list(errors)})
 
 
+def answer_too_large(n: int, size: int, limit: int) -> Problem:
+    """422: the answer to a request for n images may have `size` bytes, of `limit` that may pass."""
+    right = "ask for fewer at once" if n > 1 else "ask for a format that compresses more"
+    detail = f"n={n}: the answer may have {size} bytes, and {limit} is the most that may pass here; {right}"
+    return invalid([{"field": "n", "value": n, "detail": detail, "allowed": {"max": limit * n // size}}])
+
+
 def malformed(detail: str) -> Problem:
     """400: the request is not what it says it is."""
     return Problem(400, "malformed-request", "The request cannot be read", detail)

@@ -66,6 +66,8 @@ class FakeDispatch:
 class FakeLine:
     """A line that admits everything, with the best steps, until `decision` says otherwise."""
 
+    max_reply = 2**31
+
     def __init__(self, model: Model) -> None:
         self.model = model
         self.dispatch = FakeDispatch()
