@@ -50,11 +50,15 @@ FIXED_SHARE = 0.25
 class _Mean:
     """The running mean of T(b) for one b."""
 
-    __slots__ = ("fitted", "quick", "seconds", "seen", "ticks")
+    __slots__ = ("beside", "fitted", "quick", "seconds", "seen", "ticks", "told")
 
     def __init__(self, seconds: float, ticks: int) -> None:
         self.seconds = seconds
         self.ticks = ticks
+        self.told = seconds
+        """What `seconds` was after the latest tick of b rows; ticks of other sizes may have quickened it since."""
+        self.beside: dict[int, float] = {}
+        """What T of the other sizes was then."""
         self.fitted = math.inf
         """What the curve was fitted to."""
         self.quick: list[tuple[int, float]] = []
@@ -95,27 +99,30 @@ class Costs:
         elif seconds < QUICK * mean.seconds:
             mean.quick.append((self._observed, seconds))
             if len(mean.quick) == QUICK_RUN:
-                self._quicken(mean)
+                self._quicken(rows, mean)
         else:
             mean.quick.clear()
             share = max(SMOOTHING, 1 / (mean.ticks + 1))
             mean.seconds += (min(seconds, OUTLIER * mean.seconds) - mean.seconds) * share
         mean.ticks += 1
         mean.seen = self._observed
+        mean.told = mean.seconds
+        mean.beside = {size: other.seconds for size, other in self._means.items()}
         if abs(mean.seconds - mean.fitted) > REFIT * mean.fitted or mean.fitted == math.inf:
             self._curve = None
 
-    def _quicken(self, mean: _Mean) -> None:
+    def _quicken(self, rows: int, mean: _Mean) -> None:
         """Believe a run of quick ticks; and that ticks of the sizes that had none since have become quicker likewise.
 
         Without the latter, sizes that a slow machine once made look bad would not be tried for a long time. One that
-        does not deserve it is tried and put right by its next few ticks.
+        does not deserve it is tried and put right by its next few ticks. They follow from what each was beside this
+        one, and not from what it is now: on a machine that is slow and quick in turn they would else become quicker
+        each time and slower never.
         """
         since, slowest = mean.quick[0][0], max(seconds for _, seconds in mean.quick)
-        share = slowest / mean.seconds
         for other in self._means.values():
             if other is not mean and other.seen < since:
-                other.seconds *= share
+                other.seconds = min(other.told, other.told * slowest / other.beside.setdefault(rows, mean.seconds))
                 other.ticks = min(other.ticks, FIRST)
                 other.quick.clear()
         mean.seconds = slowest
@@ -155,8 +162,12 @@ class Costs:
         return self.tick_seconds(knee) / knee
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON, for `from_dict`."""
-        ticks = {str(rows): [mean.seconds, mean.ticks] for rows, mean in sorted(self._means.items())}
+        """As plain JSON, for `from_dict`: every size at the pace at which the latest tick found the machine."""
+        latest = max(self._means, key=lambda rows: self._means[rows].seen, default=0)
+        ticks = {}
+        for rows, mean in sorted(self._means.items()):
+            now = self._means[latest].seconds
+            ticks[str(rows)] = [mean.told * now / mean.beside.get(latest, now), mean.ticks]
         return {"max_rows": self.max_rows, "ticks": ticks}
 
     @classmethod
@@ -175,6 +186,8 @@ class Costs:
                     costs._means[int(rows)] = _Mean(number, min(ticks, TRUSTED))
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise ValueError(f"not measured costs: {type(error).__name__}: {error}") from None
+        for mean in costs._means.values():
+            mean.beside = {size: other.seconds for size, other in costs._means.items()}
         return costs
 
     def _fitted(self) -> list[float]:

@@ -85,6 +85,18 @@ def test_a_size_that_did_not_become_quicker_is_put_right_by_its_next_ticks() -> 
     assert costs.tick_seconds(16) == pytest.approx(5 * line(16), rel=0.2)
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_machine_that_is_slow_and_quick_in_turn_leaves_large_ticks_what_they_were(restarts: bool) -> None:
+    """After single images for long T(16) fell below T(1), and bursts were let in for which there was no time."""
+    costs = seen(16, 1, 2, 4, 8, 16)
+    for number in range(200):
+        costs.observe(1, (4, 1)[number // 20 % 2] * line(1))
+        if restarts and number % 20 == 10:
+            costs = Costs.from_dict(costs.to_dict())
+    assert costs.tick_seconds(1) == pytest.approx(line(1), rel=0.1)
+    assert costs.tick_seconds(16) == pytest.approx(line(16), rel=0.1)
+
+
 def test_ticks_that_vary_are_not_taken_for_a_quicker_machine() -> None:
     """Their mean is what waiting is made of."""
     costs = Costs(4)
