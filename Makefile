@@ -17,6 +17,9 @@ SECONDS ?=
 REPEAT ?=
 DEMO ?= runs/demo
 
+# Tests and benches start hundreds of Python processes: each would compile all of our sources again.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
@@ -50,9 +53,9 @@ demo-train: $(VENV)/.dev ## train the demo again: data, training, export, into r
 
 ##@ Work on it
 .PHONY: test
-test: lint ## everything CI runs: ruff, mypy, and the tests but the slow ones, a core each (ARGS="tests/server -k seed")
+test: lint ## everything CI runs: ruff, mypy, and the tests but the slow ones, on all cores (ARGS="tests/server -k seed")
 	@none=0; run() { $(BIN)/python -m pytest "$$@" $(ARGS) || { got=$$?; [ $$got = 5 ] && none=$$((none + 1)) || exit $$got; }; }; \
-	  OMP_NUM_THREADS=1 run -m "not slow and not alone and not gpu" -n logical --maxprocesses 4 --dist loadfile; \
+	  OMP_NUM_THREADS=1 run -m "not slow and not alone and not gpu" -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder; \
 	  run -m "alone and not slow"; [ $$none -lt 2 ] || { echo "longjump: no test is like that" >&2; exit 5; }
 	@echo "longjump: tests/gpu: not run, they need an NVIDIA GPU (make test-gpu)"
 

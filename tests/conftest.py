@@ -5,6 +5,9 @@ file, into a failure. Elsewhere a missing library or tool skips with its reason,
 
 ``-m alone``, ``-m slow`` and ``-m gpu`` want a handful of files. A file that nowhere names the marker has no such test,
 so it is left alone: importing all files takes longer than those tests do.
+
+Several processes share the tests, a file at a time: one process more than there are cores, because many tests wait,
+and the files that take longest first, so that none of them is left over at the end.
 """
 
 from __future__ import annotations
@@ -18,6 +21,33 @@ import pytest
 
 RARE = re.compile(r"(alone|slow|gpu)( and not \w+)*")
 """Expressions for -m that no test without the first marker meets."""
+
+LONG = (
+    "road/test_method_is_lost_on_the_road",
+    "export/test_real_engines_are_not_built",
+    "server/fleet/test_job_dies_with_its_process",
+    "server/fleet/drills/test_machines_apart_lose_work",
+    "trainer/evaluate/test_checkpoint_and_bundle_measure_differently",
+    "server/fleet/test_version_gets_a_request_of_another",
+    "server/playground/test_refusal_is_not_explained",
+    "trainer/data/test_facets_change_with_the_workers",
+    "server/test_bench_leaves_a_part_out",
+    "trainer/data/test_data_build_says_no_or_makes_a_data_set",
+    "server/test_new_version_loses_requests",
+    "server/fleet/test_shared_cache_fills_redis",
+    "road/test_road_is_broken",
+    "road/test_guidance_is_lost_on_the_road",
+    "server/playground/test_control_does_something_else",
+    "server/test_sigterm_drains",
+    "server/test_killed_worker_loses_nothing",
+    "server/test_generated_request_breaks_the_server",
+    "server/playground/test_page_shuts_someone_out",
+    "server/test_new_version_fails_a_request",
+    "server/test_odd_input_is_a_server_error",
+    "server/fleet/drills/test_overload_is_not_told",
+    "server/fleet/drills/test_clocks_differ",
+)
+"""The files that take longest (20 s and more), those that compute mixed with those that wait."""
 
 SKIP_IS_FAILURE = os.environ.get("LONGJUMP_CI") == "1"
 
@@ -50,3 +80,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.suffix == ".py" and (rare := RARE.fullmatch(config.option.markexpr)):
         return f"mark.{rare[1]}" not in collection_path.read_text(encoding="utf-8") or None
     return None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {f"tests/{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(LONG)))
