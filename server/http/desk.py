@@ -12,14 +12,15 @@ from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from server.backend.roads import Overtaken
 from server.http import problem
 from server.http.cache import ResponseCache
 from server.http.flights import Flight, Flights, latest
-from server.http.plan import Auto, Plan, Visit
+from server.http.plan import Plan, Visit
 from server.http.problem import Problem
 from server.jobs import Expired, JobFailed, Part, Result, Stopped
 from server.observe.account import Source
-from server.schedule.admission import Admitted, Refused, Wanted, auto_choices
+from server.schedule.admission import Admitted, Refused, Wanted
 
 if TYPE_CHECKING:
     from server.backend.roads import Road, Roads
@@ -88,12 +89,19 @@ class Desk:
         set. Raises Disconnected then.
         """
         await self._fetch(plan, visit)
+        fewer: int | None = None
         while True:
-            place = self._settle(plan, visit)
+            place = self._settle(plan, visit, fewer=fewer)
             if isinstance(place, Answer):
                 return self._given(place, plan, visit)
             joined = isinstance(place.goal, Flight)
-            flight = await self._board(place, visit)
+            try:
+                flight = await self._board(place, visit)
+            except Overtaken as error:
+                fewer = place.steps
+                if not plan.choices(fewer):
+                    raise problem.refused(error.refused, visit.deadline) from None
+                continue
             waiter = flight.join()
 
             def left(waiter: asyncio.Future[Result] = waiter) -> None:
@@ -173,7 +181,10 @@ class Desk:
         on_part: Callable[[Part], None] | None = None,
     ) -> tuple[Flight, asyncio.Future[Result]]:
         """Start the work of a stream of `steps` steps, whose pictures go into the queue."""
-        flight = await self._board(place, visit, on_part)
+        try:
+            flight = await self._board(place, visit, on_part)
+        except Overtaken as error:
+            raise problem.refused(error.refused, visit.deadline) from None
         waiter = flight.join()
 
         def finished(waiter: asyncio.Future[Result]) -> None:
@@ -192,13 +203,21 @@ class Desk:
         return flight, waiter
 
     def _settle(
-        self, plan: Plan, visit: Visit, *, join: bool = True, read: bool = True, preview: bool = False
+        self,
+        plan: Plan,
+        visit: Visit,
+        *,
+        join: bool = True,
+        read: bool = True,
+        preview: bool = False,
+        fewer: int | None = None,
     ) -> Answer | _Place:
         """The cached answer, or where its work is or may go. Raises Problem (422, 429, 503).
 
         `join`: somebody else's work will do. `read`: so will the cache. `preview`: the steps are not those asked for.
+        `fewer`: for those and for more others were quicker.
         """
-        choices = _choices(plan)
+        choices = plan.choices(fewer)
         if not preview:
             visit.account.model, visit.account.steps = plan.model.name, choices[0]
         shared = not (plan.drawn_seed or visit.no_store)
@@ -227,8 +246,6 @@ class Desk:
             return _Place(plan, steps, line, key, flight)
         if isinstance(admitted, Refused):
             raise problem.refused(admitted, visit.deadline)
-        if steps != choices[0]:
-            self._metrics.reduced(choices[0], steps)
         if not preview:
             visit.account.deadline = admitted.deadline - visit.arrival
         return _Place(plan, steps, line, key, admitted)
@@ -237,7 +254,7 @@ class Desk:
         """Bring what other processes have of a plan into the cache, unless it is at work here already."""
         if self._cache.beyond is None or plan.drawn_seed or visit.no_store or visit.no_cache:
             return
-        keys = [plan.key(steps) for steps in _choices(plan)]
+        keys = [plan.key(steps) for steps in plan.choices()]
         if self._flights.find(keys[0], visit) is None:
             await self._cache.fetch(keys)
 
@@ -250,11 +267,15 @@ class Desk:
         return None
 
     async def _board(self, place: _Place, visit: Visit, on_part: Callable[[Part], None] | None = None) -> Flight:
-        """The flight of a place, launched now unless it is in flight already. Raises Problem (429, 503)."""
+        """The flight of a place, launched now unless it is in flight already. Raises Overtaken, Problem (429, 503)."""
         if isinstance(place.goal, Flight):
             place.goal.keep |= visit.finish
             return place.goal
-        return await self._flights.launch(place.line, place.plan, visit, place.goal, place.key, on_part)
+        flight = await self._flights.launch(place.line, place.plan, visit, place.goal, place.key, on_part)
+        best = place.plan.choices()[0]
+        if place.steps != best:
+            self._metrics.reduced(best, place.steps)
+        return flight
 
     def _given(self, answer: Answer, plan: Plan, visit: Visit) -> Answer:
         """Write down how a request was answered."""
@@ -268,13 +289,6 @@ class Desk:
         else:
             self._metrics.looked_up("bypass" if plan.drawn_seed or visit.no_store else "miss", 0)
         return answer
-
-
-def _choices(plan: Plan) -> Sequence[int]:
-    """The step counts that a plan may be served with, the best first."""
-    if isinstance(plan.steps, Auto):
-        return auto_choices(plan.model.manifest, plan.steps.min, plan.steps.max)
-    return (plan.steps,)
 
 
 def _failed(error: JobFailed) -> Problem:

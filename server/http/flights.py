@@ -8,7 +8,6 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
 from server.backend.queue import QueueFull
-from server.backend.roads import Overtaken
 from server.http import problem
 from server.http.cache import ResponseCache
 from server.http.plan import Plan, Visit
@@ -77,7 +76,9 @@ class Flights:
         key: Hashable | None,
         on_part: Callable[[Part], None] | None = None,
     ) -> Flight:
-        """Give admitted work to its line. Its result goes into the cache, if there is a key. Raises Problem (429, 503).
+        """Give admitted work to its line. Its result goes into the cache, if there is a key.
+
+        Raises Overtaken, and Problem (429, 503).
 
         `on_part`: the job shows every step.
         """
@@ -89,8 +90,6 @@ class Flights:
             future = await line.dispatch.submit(job, on_part)
         except QueueFull as error:
             raise problem.queue_full(str(error)) from None
-        except Overtaken as error:
-            raise problem.refused(error.refused, visit.deadline) from None
         except Stopped as error:
             raise problem.not_ready(str(error)) from None
         if key is not None:

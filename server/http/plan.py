@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Hashable, MutableMapping
+from collections.abc import Awaitable, Callable, Hashable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from server.backend.model import Model
 from server.jobs import Format, Job, Layout, Leap, Path, Priority, Vary, attached, rows_per_step
 from server.observe.account import Account
+from server.schedule.admission import auto_choices
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -107,6 +108,14 @@ class Plan:
     def size(self) -> int:
         """Bytes of what came with the request and waits with it."""
         return sum(map(len, attached(self.vary, self.leap)))
+
+    def choices(self, fewer: int | None = None) -> Sequence[int]:
+        """The step counts that it may be served with, the best first; only those below `fewer`, if there is one."""
+        if isinstance(self.steps, Auto):
+            choices: Sequence[int] = auto_choices(self.model.manifest, self.steps.min, self.steps.max)
+        else:
+            choices = (self.steps,)
+        return [steps for steps in choices if steps < fewer] if fewer is not None else choices
 
     @property
     def answer_size(self) -> int:

@@ -21,7 +21,7 @@ from server.http.endpoint import Exchange
 from server.http.faults import Right
 from server.http.generate import give
 from server.http.operations import Served, fields_of, parameters, responses
-from server.http.plan import Auto, Plan
+from server.http.plan import Plan
 from server.http.uploads import FORM, MEDIA_TYPES, RULE, Uploads
 from server.jobs import Vary
 
@@ -101,7 +101,7 @@ def plan_variations(asked: Asked) -> tuple[Plan, float]:
     span, t_max = model.manifest.span, model.manifest.t_max
     default = DYADIC_STRENGTH if span == "dyadic" else min(DEFAULT_STRENGTH, t_max)
     strength = asked.fields.get("strength", default)
-    for steps in _choices(plan):
+    for steps in plan.choices():
         try:
             variation_grid(span, t_max, strength, steps)
         except ValueError as error:
@@ -121,13 +121,6 @@ def why_not(model: Model) -> str | None:
             "image cannot be brought there; variations need an encoder, or a model of pixels"
         )
     return None
-
-
-def _choices(plan: Plan) -> list[int]:
-    """The step counts that a plan may come to."""
-    if isinstance(plan.steps, Auto):
-        return [steps for steps in plan.model.manifest.steps if plan.steps.min <= steps <= plan.steps.max]
-    return [plan.steps]
 
 
 def variations(served: Served) -> dict[str, Any]:
