@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -89,6 +90,17 @@ def test_results_are_made_again(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(pictures, "call", None)
     assert results.run(plan, ["ect"]) == 0
+
+
+@pytest.mark.parametrize(("right", "warned"), [(0.3, True), (0.8, False)])
+def test_hopeless_runs_are_compared_without_a_word(plan: Plan, right: float, warned: bool) -> None:
+    cell = Cell("meanflow", plan)
+    cell.folder.mkdir(parents=True)
+    found = {"steps": {"1": {"class_accuracy": 0.1}, "2": {"class_accuracy": right}}, "floor": {"class_accuracy": 0.85}}
+    cell.figures.write_text(json.dumps(found))
+    said = "".join(results.warning([Cell("imf", plan), cell]))
+    assert ("4 steps of 16 pictures are too few for any method to learn its classes" in said) is warned
+    assert ("at most 30%" in said) is warned
 
 
 @pytest.mark.parametrize(
