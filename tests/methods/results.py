@@ -198,8 +198,8 @@ def warning(found: Sequence[Cell]) -> list[str]:
     return [
         f"**{plan.images // plan.batch} steps of {plan.batch} pictures are too few for any method to learn its "
         f"classes**: of the samples below at most {best:.0%} are of the class asked for, of real pictures {real:.0%} "
-        f"(by chance 1 in {len(dataset(plan).classes)}). The figures compare how far each method is on its way; they do not "
-        "say which one is the best in the end.",
+        f"(by chance 1 in {len(dataset(plan).classes)}). The figures compare how far each method is on its way; "
+        "they do not say which one is the best in the end.",
         "",
     ]
 
