@@ -36,9 +36,9 @@ from server.workers import add_worker_arguments, check_names, count_workers, def
 if TYPE_CHECKING:
     from server.backend.lines import Lines
     from server.backend.roads import Roads
+    from server.commons import Alone, Commons
     from server.fleet.commons import FleetCommons
     from server.fleet.lines import FleetLines
-    from server.http.commons import Alone, Commons
     from server.observe.metrics import Metrics
     from server.schedule.admission import Bounds
 
@@ -212,7 +212,7 @@ async def _open(
     """The lines of worker processes of this machine."""
     from server.backend.line import Line, Setup
     from server.backend.lines import Lines
-    from server.http.commons import Alone
+    from server.commons import Alone
 
     setup = Setup(
         command=command,
@@ -234,7 +234,7 @@ async def _serve(
     listener: socket.socket,
     started: float,
 ) -> int:
-    from server.http.api import build_app
+    from server.application import build_app
     from server.http.front import build_front
     from server.observe.logs import set_up
     from server.observe.metrics import Metrics
@@ -253,7 +253,7 @@ async def _serve(
         playground=not args.no_playground,
         hooks=read_hooks(args),
     )
-    front = build_front(guard(app, api, args, lines, commons, metrics, log), KEEP_ALIVE_SECONDS)
+    front = build_front(guard(app, api, args, lines, commons.limiter, metrics, log), KEEP_ALIVE_SECONDS)
 
     loop = asyncio.get_running_loop()
     unanswered = 0

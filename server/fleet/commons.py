@@ -1,4 +1,4 @@
-"""What the API processes of a fleet share in its Redis, beside the work: `server.http.commons.Commons`."""
+"""What the API processes of a fleet share in its Redis, beside the work: `server.commons.Commons`."""
 
 from __future__ import annotations
 

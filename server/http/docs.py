@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,6 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
-from server.errands.docs import jobs
 from server.http import problem
 from server.http.ask import Ask
 from server.http.interpolate import interpolate
@@ -30,6 +30,9 @@ from server.version import version
 
 if TYPE_CHECKING:
     from server.backend.roads import Roads
+
+Operations = Callable[[Served], dict[str, Any]]
+"""Path -> its operations, for what is served."""
 
 _FILES = {
     "swagger-ui-bundle.js": "text/javascript",
@@ -55,12 +58,12 @@ The same fingerprint, seed, label, steps and guidance give the same bytes. Every
 9457)."""
 
 
-def add_docs(api: FastAPI, lines: Roads, max_images: int) -> None:
-    """Add the page, its files and the document to `api`."""
+def add_docs(api: FastAPI, lines: Roads, max_images: int, more: Operations) -> None:
+    """Add the page, its files and the document to `api`; `more` describes paths that are others'."""
 
     @api.get("/openapi.json", include_in_schema=False)
     async def openapi(request: Request) -> JSONResponse:
-        return JSONResponse(openapi_document(api, Served(lines.models, max_images), request.url.netloc))
+        return JSONResponse(openapi_document(api, Served(lines.models, max_images), request.url.netloc, more))
 
     @api.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
@@ -88,7 +91,7 @@ def _static_folder() -> Path:
     return Path(spec.origin).parent / "static"
 
 
-def openapi_document(api: FastAPI, served: Served, host: str) -> dict[str, Any]:
+def openapi_document(api: FastAPI, served: Served, host: str, more: Operations) -> dict[str, Any]:
     """The OpenAPI document for who reads it at `host`; limits and examples are those of what is served."""
     about = _ABOUT.format(host=host)
     document = get_openapi(title=api.title, version=version(), description=about, routes=api.routes)
@@ -99,7 +102,7 @@ def openapi_document(api: FastAPI, served: Served, host: str) -> dict[str, Any]:
         "/interpolate": interpolate(served),
         "/v1/images/generations": generations(served),
         **({"/jump": jump(served)} if any(model.manifest.kind == "points" for model in served.models) else {}),
-        **jobs(served),
+        **more(served),
         **document["paths"],
     }
     for item in document["paths"].values():

@@ -6,6 +6,7 @@ Reading the command line imports none of what the flags switch on.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from server.backend.roads import Roads
-    from server.http.commons import Commons
     from server.http.front import Application
     from server.http.gate import Closed
+    from server.http.limits import Limiter, Limits
     from server.observe.logs import Log
     from server.observe.metrics import Metrics
 
@@ -62,11 +63,11 @@ def guard(
     api: FastAPI,
     args: argparse.Namespace,
     lines: Roads,
-    commons: Commons,
+    limiter: Callable[[Limits], Limiter],
     metrics: Metrics,
     log: Log,
 ) -> Application:
-    """`app` behind all that the flags ask for.
+    """`app` behind all that the flags ask for; `limiter` makes what counts requests, also those of other processes.
 
     Raises ValueError or OSError if something that they name is wrong, ModuleNotFoundError if it is not installed.
     """
@@ -87,7 +88,7 @@ def guard(
     if args.rate is not None:
         from server.http.limits import Limits
 
-        limits = commons.limiter(Limits(args.rate))
+        limits = limiter(Limits(args.rate))
     if args.otel:
         from server.observe.traces import Traces
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,50 @@ def against(found: Import) -> str | None:
 def test_no_import_against_the_arrows(root: Path) -> None:
     wrong = [text for path in sources(root) for found in imports_of(path, root) if (text := against(found))]
     assert not wrong, "\n".join(wrong)
+
+
+def room(module: str) -> str:
+    """What of the server a module is in: its folder, or itself where it is in none."""
+    return ".".join(module.split(".")[:2])
+
+
+def round_trip(found: Iterable[Import], rooms: set[str]) -> list[str] | None:
+    """Rooms of the server that import each other in a ring, or None; an import for the type checker counts too."""
+    arrows: dict[str, set[str]] = {}
+    for one in found:
+        here, there = room(one.file.removesuffix(".py").replace("/", ".")), room(one.module)
+        if here in rooms and there in rooms and here != there:
+            arrows.setdefault(here, set()).add(there)
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return None
+
+
+def rooms_of(root: Path) -> set[str]:
+    """The rooms of the server."""
+    parts = (path for path in (root / "server").iterdir() if path.stem != "__init__")
+    return {f"server.{path.stem}" for path in parts if path.suffix == ".py" or any(path.glob("*.py"))}
+
+
+def test_rooms_of_the_server_do_not_import_each_other(root: Path) -> None:
+    rooms = rooms_of(root)
+    assert {"server.http", "server.errands", "server.fleet", "server.serve"} <= rooms
+    found = [one for path in sources(root) for one in imports_of(path, root)]
+    ring = round_trip(found, rooms)
+    assert ring is None, " -> ".join(ring)
+
+
+def test_control_a_ring_of_rooms_is_seen() -> None:
+    rooms = {"server.http", "server.errands", "server.commons"}
+    found = [
+        Import("server/errands/store.py", 1, "server.http.once"),
+        Import("server/commons.py", 1, "server.errands.store"),
+        Import("server/http/ask.py", 1, "server.http.plan"),
+    ]
+    assert round_trip(found, rooms) is None
+    assert round_trip([*found, Import("server/http/flags.py", 1, "server.commons.Commons")], rooms) is not None
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_service_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) ->
 def test_without_the_flag_nothing_is_loaded() -> None:
     """Nor is `limits`, without --rate: both take longer to load than a picture. (FastAPI loads the API without SDK.)"""
     code = (
-        "import argparse, sys, server.serve, server.http.api, server.observe.logs\n"
+        "import argparse, sys, server.serve, server.application, server.observe.logs\n"
         "from server.http.flags import guard\n"
         "from server.observe.metrics import Metrics\n"
         "parser = argparse.ArgumentParser()\n"

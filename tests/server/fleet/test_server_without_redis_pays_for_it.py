@@ -10,7 +10,7 @@ from ..conftest import ROOT, Start
 
 WHOLE = """
 import sys
-import server.backend.lines, server.http.api, server.http.flags, server.observe.metrics, server.serve
+import server.backend.lines, server.application, server.http.flags, server.observe.metrics, server.serve
 import server.worker.process
 print(*sorted(name for name in sys.modules if name.startswith(("redis", "hiredis", "server.fleet"))))
 """
