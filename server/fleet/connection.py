@@ -56,8 +56,9 @@ PASSWORD = "LONGJUMP_REDIS_PASSWORD"
 _NOT_NOW = (ReadOnlyError, ClusterDownError, AskError, TryAgainError)
 """Answers of a Redis that cannot serve now, through no fault of the command (MASTERDOWN is a kind of CLUSTERDOWN)."""
 
-_NOT_NOW_WORDS = ("NOREPLICAS", "MISCONF")
-"""How the answers begin that say the same and have no class of their own."""
+_NOT_NOW_WORDS = ("NOREPLICAS", "MISCONF", "UNBLOCKED")
+"""How the answers begin that say the same and have no class of their own. UNBLOCKED: to a read that waited when the
+Redis became a replica."""
 
 
 _BROKEN = (RedisError, OSError, TimeoutError, RuntimeError)
