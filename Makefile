@@ -156,7 +156,7 @@ $(VENV)/.gpu: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "longjump: installing what running on a GPU needs into $(VENV)/gpu (once; several GB)"
 	@$(PYTHON) -m venv $(VENV)/gpu
 	@$(VENV)/gpu/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	  --editable '.[gpu,tensorrt,train]' pytest pytest-timeout
+	  --editable '.[gpu,gpu-jpeg,tensorrt,train]' pytest pytest-timeout
 	@touch $@
 
 # locust has an environment of its own: what it brings along must not change what the tests see.

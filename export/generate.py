@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from export.runtime.bundle import Bundle
     from export.runtime.engines import Engine
+    from export.runtime.images import Jpeg
     from export.runtime.manifest import Manifest
 
 OutputFormat = Literal["png", "jpeg", "webp", "npy", "json"]
@@ -78,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Generate and write; 0, or ValueError and OSError for the person who asked."""
     from export.runtime.bundle import open_bundle
-    from export.runtime.engines import open_engine
+    from export.runtime.engines import Printing, open_engine
 
     check_target(args.out)
     bundle = open_bundle(args.bundle, engines=False)
@@ -87,13 +88,15 @@ def run(args: argparse.Namespace) -> int:
     request = resolve(manifest, args.label, args.seed, args.steps, args.guidance, args.n)
     if args.unrolled:
         made, fingerprint = _in_one(bundle, request, args)
+        jpeg = None
     else:
         engine = open_engine(bundle, args.threads, args.engine, args.precision)
         if engine.choice.warning:
             print(f"longjump generate: warning: {engine.choice.warning}", file=sys.stderr)
         z, fingerprint = draw(engine, request), engine.fingerprint
         made = z if manifest.kind == "points" else engine.decode(z)
-    data = render(manifest, fingerprint, request, format, made)
+        jpeg = engine.jpeg if isinstance(engine, Printing) else None
+    data = render(manifest, fingerprint, request, format, made, jpeg)
     temporary = args.out.with_name(f".{args.out.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(data)
@@ -175,7 +178,14 @@ def _in_one(bundle: Bundle, request: Request, args: argparse.Namespace) -> tuple
     return unrolled.generate(request.seeds, request.labels, request.guidance), fingerprint(bundle.manifest.digest)
 
 
-def render(manifest: Manifest, fingerprint: str, request: Request, format: OutputFormat, made: NDArray[Any]) -> bytes:
+def render(
+    manifest: Manifest,
+    fingerprint: str,
+    request: Request,
+    format: OutputFormat,
+    made: NDArray[Any],
+    jpeg: Jpeg | None = None,
+) -> bytes:
     """What was made as the bytes of a file.
 
     Images u8 [n, H, W, 3]: one, or a nearly square grid of several (npy: uint8 [H, W, 3], or [n, H, W, 3]). Points: npy
@@ -196,4 +206,4 @@ def render(manifest: Manifest, fingerprint: str, request: Request, format: Outpu
         return (json.dumps(used) + "\n").encode()
     if format == "npy":
         return encode_npy(made[0] if manifest.kind == "image" and len(made) == 1 else made)
-    return encode(made[0] if len(made) == 1 else tile(made), format)
+    return encode(made[0] if len(made) == 1 else tile(made), format, jpeg=jpeg)

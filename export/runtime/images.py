@@ -9,6 +9,7 @@ import io
 import math
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -30,6 +31,9 @@ MEDIA_TYPES: dict[Format, str] = {
     "npy": "application/x-npy",
 }
 
+Jpeg = Callable[[NDArray[np.uint8], int], bytes]
+"""An encoder of JPEGs: an image uint8 [H, W, 3] and a quality, 1 to 100 -> the bytes."""
+
 JPEG_QUALITY = 95
 WEBP_QUALITY = 90
 """What they are encoded with where no quality is given."""
@@ -41,10 +45,11 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_RGB8 = bytes([8, 2, 0, 0, 0])  # bit depth 8, colour type RGB, deflate, adaptive filters, not interlaced
 
 
-def encode(image: NDArray[np.uint8], format: Format, quality: int | None = None) -> bytes:
+def encode(image: NDArray[np.uint8], format: Format, quality: int | None = None, jpeg: Jpeg | None = None) -> bytes:
     """The bytes of an image uint8 [H, W, 3] as png, jpeg or webp; npy takes an array of any shape and type.
 
-    `quality` is 1 to 100, for jpeg and webp. Raises ValueError for an unknown format or a wrong array.
+    `quality` is 1 to 100, for jpeg and webp. JPEGs are written by `jpeg`, where there is one, in place of Pillow.
+    Raises ValueError for an unknown format or a wrong array.
     """
     if format == "npy":
         return encode_npy(image)
@@ -52,6 +57,8 @@ def encode(image: NDArray[np.uint8], format: Format, quality: int | None = None)
         raise ValueError(f"an image is uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")
     if format == "png":
         return _encode_png(image)
+    if format == "jpeg" and jpeg is not None:
+        return jpeg(image, quality or JPEG_QUALITY)
     buffer = io.BytesIO()
     picture = Image.fromarray(image)
     if format == "jpeg":

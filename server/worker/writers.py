@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.runtime.engines import Engine
+from export.runtime.engines import Engine, Printing
 from server.jobs import Job
 from server.worker.imaging import decode, write
 from server.worker.ticks import Finished, Seen
@@ -38,6 +38,7 @@ class Writers:
     def __init__(self, engine: Engine, send: Send, fail: Fail, lanes: int = LANES) -> None:
         """`send` and `fail` are called from the lanes' threads too."""
         self._engine = engine
+        self._jpeg = engine.jpeg if isinstance(engine, Printing) else None
         self._small = math.prod((engine.manifest.image_shape or (1,))[:2]) <= SPOT_PIXELS
         self._send = send
         self._fail = fail
@@ -123,7 +124,7 @@ class Writers:
         try:
             if isinstance(pictures, Exception):
                 raise pictures
-            blobs = write(job, pictures)
+            blobs = write(job, pictures, self._jpeg)
             stages = [done.queue, done.network, decode_seconds, time.monotonic() - start]
         except Exception as error:
             if self._claim(key):
@@ -151,7 +152,7 @@ class Writers:
         if key not in self._wanted:
             return
         try:
-            blobs = write(part.job, decode(self._engine, [part.z])[0])
+            blobs = write(part.job, decode(self._engine, [part.z])[0], self._jpeg)
             if key in self._wanted:
                 self._send({"op": "part", "id": part.job.id, "step": part.step}, blobs)
         finally:

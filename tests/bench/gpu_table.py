@@ -56,16 +56,18 @@ def engines(bundle: Bundle, precision: str) -> dict[str, Jump]:
         session = open_session(model, file, None, "CUDAExecutionProvider", {"use_tf32": "0"})
         return lambda *inputs: session.run((OUTPUT,), named(*inputs))[0]
 
-    def bound(capture: bool) -> Jump:
-        graph = BoundGraph(model, file, CupyDevice(), tensors, output, buckets(BATCHES[-1]), capture)
+    def bound(capture: bool, draws: bool = False) -> Jump:
+        graph = BoundGraph(model, file, CupyDevice(), tensors, output, buckets(BATCHES[-1]), capture, draws)
         if graph.captured != capture:
             raise ValueError(f"{file}: ONNX Runtime makes no CUDA graph of it")
-        return lambda *inputs: graph.run(named(*inputs))
+        seeds = np.arange(BATCHES[-1], dtype=np.uint64)
+        return lambda z, *inputs: graph.run(named(z, *inputs), seeds[: len(z)] if draws else None)
 
     ways: dict[str, Callable[[], Jump]] = {
         "ORT CUDA": plain,
         "+ binding": lambda: bound(False),
         "+ graphs": lambda: bound(True),
+        "z not sent": lambda: bound(True, draws=True),
         "TensorRT-RTX": lambda: open_engine(bundle, None, "tensorrt-rtx", precision).jump,
         "TensorRT": lambda: open_engine(bundle, None, "tensorrt", precision).jump,
     }

@@ -22,8 +22,8 @@ BY_NAME_ONLY: dict[str, str] = {
 }
 """Declared, used, and never imported by our code: distribution -> who uses it."""
 
-RESERVED_EXTRAS = {"gpu"}
-"""Extras that cannot be installed beside the others (gpu: the same module as cpu)."""
+RESERVED_EXTRAS = {"gpu", "gpu-jpeg"}
+"""Extras that cannot be installed beside the others (gpu: the same module as cpu), and what is for them only."""
 
 SELF = "longjump"
 

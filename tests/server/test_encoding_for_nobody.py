@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from export.runtime.bundle import open_bundle
+from export.runtime.images import Jpeg
 from server.worker import imaging, writers
 from server.worker.ticks import Finished
 
@@ -59,11 +60,11 @@ def test_waiting_to_be_encoded(images: Path, monkeypatch: pytest.MonkeyPatch) ->
     encoding, go = threading.Semaphore(0), threading.Event()
     encoded = []
 
-    def slow_write(one: object, shown: NDArray[np.generic]) -> list[bytes]:
+    def slow_write(one: object, shown: NDArray[np.generic], jpeg: Jpeg | None) -> list[bytes]:
         encoding.release()
         assert go.wait(PATIENCE)
         encoded.append(one.id)  # type: ignore[attr-defined]
-        return imaging.write(one, shown)  # type: ignore[arg-type]
+        return imaging.write(one, shown, jpeg)  # type: ignore[arg-type]
 
     monkeypatch.setattr(writers, "write", slow_write)
     with Loopback(FakeEngine(open_bundle(images))) as end:

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from export.runtime.bundle import open_bundle
+from export.runtime.images import Jpeg
 from server.jobs import Job
 from server.worker import imaging, writers
 
@@ -20,11 +21,11 @@ from .loopback import PATIENCE, Loopback, job
 def test_ticks_go_on_while_a_reply_is_encoded(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoding, go = threading.Event(), threading.Event()
 
-    def slow_write(one: Job, shown: NDArray[np.generic]) -> list[bytes]:
+    def slow_write(one: Job, shown: NDArray[np.generic], jpeg: Jpeg | None) -> list[bytes]:
         if one.id == 1:
             encoding.set()
             assert go.wait(PATIENCE)
-        return imaging.write(one, shown)
+        return imaging.write(one, shown, jpeg)
 
     monkeypatch.setattr(writers, "write", slow_write)
     with Loopback(FakeEngine(open_bundle(images)), max_rows=2) as end:
@@ -49,9 +50,9 @@ def test_only_small_images_are_encoded_between_ticks(
 ) -> None:
     writing: list[str] = []
 
-    def watched_write(one: Job, shown: NDArray[np.generic]) -> list[bytes]:
+    def watched_write(one: Job, shown: NDArray[np.generic], jpeg: Jpeg | None) -> list[bytes]:
         writing.append(threading.current_thread().name)
-        return imaging.write(one, shown)
+        return imaging.write(one, shown, jpeg)
 
     monkeypatch.setattr(writers, "write", watched_write)
     engine = FakeEngine(open_bundle(images))

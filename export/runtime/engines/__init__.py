@@ -14,6 +14,7 @@ from export.runtime.manifest import Manifest
 if TYPE_CHECKING:
     from export.runtime.engines.choice import Choice
     from export.runtime.engines.machine import Machine
+    from export.runtime.images import Jpeg
 
 
 class Engine(Protocol):
@@ -76,6 +77,15 @@ class Drawing(Protocol):
     ) -> NDArray[np.float32]:
         """Engine.jump of rows of which row i starts from normal(seeds[i], INITIAL_STEP, z_shape) where its seed is
         below SEED_BOUND, and else from z[i]."""
+
+
+@runtime_checkable
+class Printing(Protocol):
+    """An Engine on a GPU, which may write JPEGs there."""
+
+    @property
+    def jpeg(self) -> Jpeg | None:
+        """The encoder that its fingerprint names, for images.encode; None: Pillow's."""
 
 
 def open_engine(

@@ -17,12 +17,13 @@ from export.runtime.engines.pictures import Pictures
 from export.runtime.engines.trial import timed, zeros
 from export.runtime.gpu.bound import BoundGraph
 from export.runtime.gpu.buckets import buckets
+from export.runtime.gpu.jpeg import open_jpeg
 from export.runtime.gpu.jump import OUTPUT, jump_tensors
 from export.runtime.manifest import Manifest
 
 
 class CudaEngine:
-    """A bundle's jump in ONNX Runtime's CUDA provider; see Engine and Drawing."""
+    """A bundle's jump in ONNX Runtime's CUDA provider; see Engine, Drawing and Printing."""
 
     def __init__(
         self,
@@ -37,7 +38,6 @@ class CudaEngine:
         Raises ValueError if ONNX Runtime refuses one.
         """
         self.manifest: Manifest = bundle.manifest
-        self.choice = choice
         device = device or CupyDevice
         tensors, file = jump_tensors(self.manifest), choice.entry.file
         output = tensors.pop(OUTPUT)
@@ -54,7 +54,10 @@ class CudaEngine:
         # The decoder of latents is large and wants the GPU; pixels are scaled sooner than copied.
         own = None if self.manifest.latents is None else device
         self._pictures = Pictures(bundle, choice.entry.precision, threads, device=own)
-        self.fingerprint: str = fingerprint(self.manifest.digest, choice, gpu)
+        self.jpeg, self.choice = open_jpeg(self.manifest, choice, device)
+        self.fingerprint: str = fingerprint(
+            self.manifest.digest, choice, gpu, None if self.jpeg is None else self.jpeg.name
+        )
 
     @property
     def captured(self) -> bool:

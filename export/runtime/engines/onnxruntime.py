@@ -95,9 +95,9 @@ def compiling_options(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def fingerprint(digest: str, choice: Choice | None = None, gpu: Gpu | None = None) -> str:
-    """16 hex digits of (bundle digest, runtime, provider, instruction set, encoders), and of precision and GPU where
-    they are not the CPU's in fp32."""
+def fingerprint(digest: str, choice: Choice | None = None, gpu: Gpu | None = None, jpeg: str | None = None) -> str:
+    """16 hex digits of (bundle digest, runtime, provider, instruction set, encoders), and of precision, GPU and the
+    name of an encoder of JPEGs where they are not the CPU's in fp32."""
     name = CPU if choice is None else choice.name
     parts = [digest, f"onnxruntime {ort.__version__}", PROVIDERS.get(name, PROVIDER), instruction_set()]
     parts.append(encoder_version())
@@ -105,6 +105,8 @@ def fingerprint(digest: str, choice: Choice | None = None, gpu: Gpu | None = Non
         parts.append(choice.entry.file)
     if gpu is not None and name != CPU:
         parts += [name, gpu.name, gpu.target, gpu.driver]
+    if jpeg is not None:
+        parts.append(jpeg)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

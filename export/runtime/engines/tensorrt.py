@@ -30,6 +30,7 @@ from export.runtime.engines.pictures import Pictures
 from export.runtime.engines.trial import timed, zeros
 from export.runtime.flags import CUDA
 from export.runtime.gpu.buckets import buckets
+from export.runtime.gpu.jpeg import open_jpeg
 from export.runtime.gpu.jump import OUTPUT, jump_tensors
 from export.runtime.gpu.road import Road, Tensor
 from export.runtime.manifest import EngineEntry, Manifest, jump_file
@@ -83,7 +84,10 @@ class TensorRtEngine:
         # The decoder of latents is large and wants the GPU; pixels are scaled sooner than copied.
         cuda = self.manifest.latents is not None and PROVIDERS[CUDA] in ort.get_available_providers()
         self._pictures = Pictures(bundle, entry.precision, threads, device=CupyDevice if cuda else None)
-        self.fingerprint: str = fingerprint(self.manifest.digest, choice, gpu)
+        self.jpeg, self.choice = open_jpeg(self.manifest, choice, CupyDevice)
+        self.fingerprint: str = fingerprint(
+            self.manifest.digest, choice, gpu, None if self.jpeg is None else self.jpeg.name
+        )
 
     def warm(self) -> None:
         """Run every bucket once, and the graphs for pictures on one row."""
