@@ -6,7 +6,6 @@ Every endpoint comes here and nothing else gives work to a line's dispatch.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -73,6 +72,10 @@ class _Place:
     """Work of its own, or somebody's to join."""
 
 
+_Pictures = asyncio.Queue[Answer | Part | tuple[int, BaseException]]
+"""Of a stream, as they come; and what failed, with its steps (0: the stream itself)."""
+
+
 class Desk:
     """Answers plans."""
 
@@ -133,74 +136,86 @@ class Desk:
             self._given(place, plan, visit)
             yield Shown(place.steps, place.steps, place.result.blobs[0], True, place)
             return
-        steps = place.steps
         fewest = plan.model.manifest.steps[0]
-        pictures: asyncio.Queue[Shown | Part | BaseException] = asyncio.Queue()
+        pictures: _Pictures = asyncio.Queue()
         waiting: list[tuple[Flight, asyncio.Future[Result]]] = []
 
         def left() -> None:
-            pictures.put_nowait(Disconnected())
+            pictures.put_nowait((0, Disconnected()))
 
         departures.add(left)
         try:
             # The quick picture goes first, so that it is in the first tick. It is a gift: no room for it, no picture.
-            if mode == "first" and fewest < steps:
-                with contextlib.suppress(Problem):
-                    quick = self._settle(replace(plan, steps=fewest), visit, join=False, preview=True)
-                    if isinstance(quick, Answer):
-                        pictures.put_nowait(Shown(fewest, steps, quick.result.blobs[0], False, quick))
+            if quick := mode == "first" and fewest < place.steps:
+                try:
+                    first = self._settle(replace(plan, steps=fewest), visit, join=False, preview=True)
+                    if isinstance(first, Answer):
+                        pictures.put_nowait(first)
                     else:
-                        waiting.append(await self._follow(quick, visit, steps, pictures))
+                        waiting.append(await self._follow(first, visit, pictures))
+                except (Problem, Overtaken):
+                    quick = False
             every = pictures.put_nowait if mode == "every" else None
-            waiting.append(await self._follow(place, visit, steps, pictures, every))
+            while not (quick and place.steps == fewest):  # then its picture is the last one, too
+                try:
+                    waiting.append(await self._follow(place, visit, pictures, every))
+                    break
+                except Overtaken as error:
+                    place = self._fewer(place, visit, error, fewest if quick else None)
+            steps = place.steps
             while True:
-                shown = await pictures.get()
-                if isinstance(shown, Part):
-                    yield Shown(shown.step, steps, shown.blob, False)
-                elif isinstance(shown, Shown):
-                    if shown.last and shown.answer is not None:
-                        self._given(shown.answer, plan, visit)
-                    yield shown
-                    if shown.last:
-                        return
-                elif isinstance(shown, JobFailed):
-                    raise _failed(shown)
-                else:
-                    raise shown
+                match await pictures.get():
+                    case Part() as part:
+                        yield Shown(part.step, steps, part.blob, False)
+                    case Answer() as answer:
+                        last = answer.steps == steps
+                        if last:
+                            self._given(answer, plan, visit)
+                        yield Shown(answer.steps, steps, answer.result.blobs[0], last, answer)
+                        if last:
+                            return
+                    case (failed, why) if failed in (0, steps):
+                        raise _failed(why) if isinstance(why, JobFailed) else why
         finally:
             departures.discard(left)
             for flight, waiter in waiting:
                 self._flights.leave(flight, waiter)
 
     async def _follow(
-        self,
-        place: _Place,
-        visit: Visit,
-        steps: int,
-        pictures: asyncio.Queue[Shown | Part | BaseException],
-        on_part: Callable[[Part], None] | None = None,
+        self, place: _Place, visit: Visit, pictures: _Pictures, on_part: Callable[[Part], None] | None = None
     ) -> tuple[Flight, asyncio.Future[Result]]:
-        """Start the work of a stream of `steps` steps, whose pictures go into the queue."""
-        try:
-            flight = await self._board(place, visit, on_part)
-        except Overtaken as error:
-            raise problem.refused(error.refused, visit.deadline) from None
+        """Start work of a stream, whose pictures go into the queue. Raises as `_board`."""
+        flight = await self._board(place, visit, on_part)
         waiter = flight.join()
 
         def finished(waiter: asyncio.Future[Result]) -> None:
-            last = place.steps == steps
             if waiter.cancelled():
                 return
             error = waiter.exception()
             if error is None:
-                result = waiter.result()
-                answer = Answer(result, place.steps, "run")
-                pictures.put_nowait(Shown(place.steps, steps, result.blobs[0], last, answer))
-            elif last:
-                pictures.put_nowait(error)
+                pictures.put_nowait(Answer(waiter.result(), place.steps, "run"))
+            else:
+                pictures.put_nowait((place.steps, error))
 
         waiter.add_done_callback(finished)
         return flight, waiter
+
+    def _fewer(self, place: _Place, visit: Visit, error: Overtaken, begun: int | None) -> _Place:
+        """A place for a stream with fewer steps than others were quicker for; those `begun` do if no others fit.
+
+        Raises Problem (429, 503).
+        """
+        choices = place.plan.choices(place.steps)
+        if not choices:
+            raise problem.refused(error.refused, visit.deadline)
+        try:
+            fewer = self._settle(place.plan, visit, join=False, read=False, fewer=place.steps)
+        except Problem:
+            if begun is None or begun not in choices:
+                raise
+            return replace(place, steps=begun)
+        assert isinstance(fewer, _Place)
+        return fewer
 
     def _settle(
         self,

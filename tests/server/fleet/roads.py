@@ -53,6 +53,8 @@ class PlayedWorker:
         """Those that came, in order, and were not answered; by seed."""
         self.seen: list[int] = []
         """Seeds of all that came."""
+        self.came: list[Job] = []
+        """All that came."""
         self.cancelled: list[int] = []
         self.attached = dispatch.attach(self)
 
@@ -64,6 +66,7 @@ class PlayedWorker:
                     job = Job.from_frame(header, blobs)
                     self.jobs[job.seed] = job
                     self.seen.append(job.seed)
+                    self.came.append(job)
                 case "cancel":
                     for seed, job in list(self.jobs.items()):
                         if job.id == header["id"]:

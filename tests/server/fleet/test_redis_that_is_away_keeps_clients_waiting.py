@@ -77,7 +77,7 @@ def test_redis_that_waits_for_its_master_is_waited_for(server: RedisServer) -> N
         with server.client() as client:
             client.config_set("replica-serve-stale-data", "no")
             client.replicaof("127.0.0.1", 1)
-            with pytest.raises(Stopped, match="(cannot be reached|does not answer): Link with MASTER is down"):
+            with pytest.raises(Stopped, match=r"(cannot be reached|does not answer): Link with MASTER is down"):
                 await road.submit(job(1))
             said: list[str] = []
             await Redis(Where(server.url), "test", said.append).check()  # a server that starts now waits too
