@@ -12,7 +12,7 @@
     mixed       90 % of the fewest and 10 % of the most steps, open loop at 70 % of capacity
     overload    twice the capacity, open loop: over an engine that only sleeps, then over the real one
     kill        kill -9 of all workers under load
-    engines     T(b) of each engine and precision, decode and PNG, beside a bare loop and the arithmetic floor
+    engines     T(b) of each engine and precision, decoder, encoder and PNG, beside a bare loop and the arithmetic floor
 
 The floor is the raw engine in processes of their own: noise, engine call, decode, PNG, one after another, without a
 server. Clients share the machine with the server. Open loops draw their arrivals before the run, and count latency

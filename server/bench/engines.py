@@ -39,7 +39,23 @@ STINT = 4
 ROUNDS = 3
 """The fewest, however long they take."""
 
-HEADS = ("engine", "precision", "rows", "T(b) ms", "bare ms", "floor ms", "of the limit", "bound by", "decode", "PNG")
+HEADS = (
+    "engine",
+    "precision",
+    "rows",
+    "T(b) ms",
+    "bare ms",
+    "floor ms",
+    "of the limit",
+    "bound by",
+    "decode",
+    "PNG",
+    "to z",
+)
+
+
+ENDS = ("decode", "encode", "encoder")
+"""What is timed beside the network: the decoder, one PNG, the encoder of latents."""
 
 
 def measure(setup: Setup) -> list[Target]:
@@ -53,7 +69,8 @@ def measure(setup: Setup) -> list[Target]:
     if setup.json is not None:
         setup.json.write_text(json.dumps(report, indent=1) + "\n")
     machine = report["machine"]
-    print(f"engines, {setup.threads} threads, {report['rounds']} rounds in turn: medians; decode and PNG in ms")
+    rounds = report["rounds"]
+    print(f"engines, {setup.threads} threads, {rounds} rounds in turn: medians; decode, PNG, encoder to z in ms")
     print(
         f"  the machine's limits (numpy): {machine['flops'] / 1e9:.1f} GFLOP/s of float32 products, "
         f"{machine['bytes'] / 1e9:.1f} GB/s; one row is {report['flops_per_row'] / 1e9:.3g} GFLOP"
@@ -83,7 +100,7 @@ def _table(cells: Sequence[dict[str, Any]]) -> list[str]:
     for cell in cells:
         times = [f"{1000 * cell[name]:.2f}" if cell[name] is not None else "-" for name in ("network", "bare", "floor")]
         share = f"{cell['floor'] / cell['network']:.0%}" if cell["floor"] is not None else "-"
-        ends = [f"{1000 * cell[name]:.2f}" if cell[name] is not None else "-" for name in ("decode", "encode")]
+        ends = [f"{1000 * cell[name]:.2f}" if cell[name] is not None else "-" for name in ENDS]
         rows.append((*_key(cell), str(cell["rows"]), *times, share, cell["bound"] or "-", *ends))
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
@@ -122,7 +139,7 @@ def run(bundle: Bundle, threads: int, seconds: float) -> dict[str, Any]:
             tasks[number, rows] = _tasks(engine, bare, inputs, feed)
     times, rounds = _in_turn(tasks, seconds)
     for cell, found in zip(cells, times.values(), strict=True):
-        cell |= {name: found.get(name) for name in ("network", "bare", "decode", "encode")}
+        cell |= {name: found.get(name) for name in ("network", "bare", *ENDS)}
     return {
         "bundle": bundle.manifest.name,
         "digest": bundle.manifest.digest,
@@ -179,9 +196,11 @@ def _tasks(engine: Engine, bare: Any, inputs: Any, feed: dict[str, Any]) -> dict
         tasks["bare"] = lambda: bare.run(None, feed)
     if engine.manifest.kind == "image":
         z = engine.jump(*inputs)
-        image = engine.decode(z)[0]
+        images = engine.decode(z)
         tasks["decode"] = lambda: engine.decode(z)
-        tasks["encode"] = lambda: encode(image, "png")
+        tasks["encode"] = lambda: encode(images[0], "png")
+        if engine.manifest.encodes:
+            tasks["encoder"] = lambda: engine.encode(images)
     return tasks
 
 
