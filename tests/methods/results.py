@@ -219,8 +219,8 @@ def page(chosen: Sequence[str]) -> str:
         "",
         *(warning(cells(plan, chosen)) if plan.data.is_dir() else []),
         f"`make results` wrote this on {datetime.now(UTC):%Y-%m-%d} on {machine}, {platform.system()}, Python "
-        f"{platform.python_version()}{when if dates else ''}, one at a time, each with one thread, beside other work, "
-        "so that CPU times are high and only their ratios tell something. Do not edit. "
+        f"{platform.python_version()}{when if dates else ''}, one or two at a time, each with one thread, beside "
+        "other work, so that CPU times are high and only their ratios tell something. Do not edit. "
         "[choosing-a-method.md](choosing-a-method.md) says what follows from it.",
         "",
         f"**{NOT_FID[0].upper()}{NOT_FID[1:]}.**",
