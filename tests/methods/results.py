@@ -223,7 +223,7 @@ def page(chosen: Sequence[str]) -> str:
         "other work, so that CPU times are high and only their ratios tell something. Do not edit. "
         "[choosing-a-method.md](choosing-a-method.md) says what follows from it.",
         "",
-        f"**{NOT_FID[0].upper()}{NOT_FID[1:]}.**",
+        f"**Not FID**: {NOT_FID}.",
         "",
         "## Fashion-MNIST at 32x32",
         "",
