@@ -66,6 +66,7 @@ class Puller:
                     continue
                 if self._first is not None and (wait := self._first.hurry()):
                     await asyncio.sleep(wait)
+                    most = 1  # its answer may only be late
                     continue
                 try:
                     answer = await self._read(channel, min(room, most))
