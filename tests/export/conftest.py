@@ -14,15 +14,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.decode import IR_VERSION, OPSET, build_decode
 from export.export import export
-from export.runtime.bundle import Bundle, write_bundle
+from export.runtime.bundle import Bundle, open_bundle, write_bundle
 from export.runtime.grids import Span, flow_grid
 from export.runtime.images import encode
 from models.autoencoder import Autoencoder, AutoencoderConfig, save_autoencoder
 from models.build import DiTArchitecture, MLPArchitecture, build
 from models.checkpoint import CheckpointConfig, GuidanceInput, write_weights
+from tests.once import once, read_operators_once
 
 MakeJump = Callable[..., onnx.ModelProto]
 MakeBundle = Callable[..., Bundle]
+
+read_operators_once()
 
 IMAGE = (3, 4, 4)
 SCALES = GuidanceInput(min=0.5, max=4, default=1.5)
@@ -157,19 +160,24 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def exported_image(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The exported bundle of checkpoints["image"]."""
-    return export(checkpoints["image"], tmp_path_factory.mktemp("bundles") / "image", licence="CC0-1.0")
+    return _exported(tmp_path_factory, "image", lambda out: export(checkpoints["image"], out, licence="CC0-1.0"))
 
 
 @pytest.fixture(scope="session")
 def exported_guided(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The exported bundle of checkpoints["guided"]."""
-    return export(checkpoints["guided"], tmp_path_factory.mktemp("bundles") / "guided")
+    return _exported(tmp_path_factory, "guided", lambda out: export(checkpoints["guided"], out))
 
 
 @pytest.fixture(scope="session")
 def exported_points(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The exported bundle of checkpoints["points"]."""
-    return export(checkpoints["points"], tmp_path_factory.mktemp("bundles") / "points")
+    return _exported(tmp_path_factory, "points", lambda out: export(checkpoints["points"], out))
+
+
+def _exported(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Bundle:
+    """What `make` exports, in a folder that is called `name`: that is the bundle's name."""
+    return open_bundle(once(factory, f"exported-{name}", lambda folder: make(folder / name)) / name)
 
 
 @pytest.fixture(scope="session")

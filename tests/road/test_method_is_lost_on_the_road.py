@@ -24,9 +24,12 @@ from export.generate import draw, render, resolve
 from export.runtime.bundle import open_bundle
 from export.runtime.engines import open_engine
 from export.runtime.manifest import Manifest
+from tests.once import read_operators_once
 from tests.road.walk import serving
 from trainer.objectives import methods
 from trainer.recipe import load_recipe
+
+pytestmark = pytest.mark.timeout(900)  # the first test of each kind of data trains and exports every method
 
 TINY = {
     "points": ["run.batch=16", "model.width=16", "model.depth=1"],
@@ -93,6 +96,7 @@ def command(*words: str) -> str:
 @pytest.fixture(scope="module", params=TINY)
 def road(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     """All methods on one kind of data, as far as they got, and a server of those that came through."""
+    read_operators_once()
     data = request.param
     found = Road(tmp_path_factory.mktemp(data))
     rng, labels = np.random.default_rng(0), np.arange(32) % 2

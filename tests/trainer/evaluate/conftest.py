@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from tests.once import once, read_operators_once
 from trainer.evaluate.extractor import Extractor, open_enetlite0
 
 Uniform = Callable[[int, tuple[int, ...]], NDArray[np.float64]]
@@ -74,18 +75,20 @@ def small(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Any]) ->
     from trainer.data.folder import Built, write_dataset
     from trainer.loop import train
 
-    folder = tmp_path_factory.mktemp("small")
-    rng = np.random.default_rng(3)
-    splits = {
-        name: Split(rng.integers(0, 256, (count, 8, 8, 1), dtype=np.uint8), np.arange(count) % 2)
-        for name, count in {"train": 40, "test": 24}.items()
-    }
-    write_dataset(folder / "data", Built("trees", "image", ["ash", "birch"], splits, {"licence": "CC0-1.0"}))
-    recipe = tiny("facets/meanflow", "run.steps=2", "run.save_every=2")
-    train(recipe, open_dataset(folder / "data"), folder / "run")
-    checkpoint = next((folder / "run").glob("step-*"))
-    export(checkpoint, folder / "bundle", licence="CC0-1.0")
-    return Small(folder / "data", checkpoint, folder / "bundle")
+    def make(folder: Path) -> None:
+        rng = np.random.default_rng(3)
+        splits = {
+            name: Split(rng.integers(0, 256, (count, 8, 8, 1), dtype=np.uint8), np.arange(count) % 2)
+            for name, count in {"train": 40, "test": 24}.items()
+        }
+        write_dataset(folder / "data", Built("trees", "image", ["ash", "birch"], splits, {"licence": "CC0-1.0"}))
+        recipe = tiny("facets/meanflow", "run.steps=2", "run.save_every=2")
+        train(recipe, open_dataset(folder / "data"), folder / "run")
+        read_operators_once()
+        export(next((folder / "run").glob("step-*")), folder / "bundle", licence="CC0-1.0")
+
+    folder = once(tmp_path_factory, "small", make)
+    return Small(folder / "data", next((folder / "run").glob("step-*")), folder / "bundle")
 
 
 @pytest.fixture

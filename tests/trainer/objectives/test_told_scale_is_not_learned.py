@@ -33,8 +33,6 @@ METHODS = {
     "alpha-flow": lambda **settings: AlphaFlow(alpha=0.0, **settings),
 }
 
-Field = Callable[[Tensor, Tensor], Tensor]
-
 
 def guided_map(follows: Callable[[Tensor], Tensor] = lambda w: w, until: float = 1.0) -> Callable[..., Tensor]:
     """Average velocity of the flow that each row's scale w guides by `follows(w)` while t <= until.
@@ -42,27 +40,27 @@ def guided_map(follows: Callable[[Tensor], Tensor] = lambda w: w, until: float =
     Rows with the null label follow the plain mixture whatever they are told.
     """
 
+    def average(data: Gaussian | None, z: Tensor, t: Tensor, s: Tensor, scale: Tensor) -> Tensor:
+        if data is None:
+            return average_velocity(ALL.velocity, z, t, s, steps=4)
+
+        def guided(z: Tensor, t: Tensor) -> Tensor:
+            return scale * data.velocity(z, t) + (1 - scale) * ALL.velocity(z, t)
+
+        if until >= 1:
+            return average_velocity(guided, z, t, s, steps=4)
+        # Of two parts: plain down to `until`, guided from there; times on one side make the other part empty.
+        middle = torch.maximum(torch.minimum(t, torch.full_like(t, until)), s)
+        first = average_velocity(data.velocity, z, t, middle, steps=4)
+        between = z - (t - middle)[:, None] * first
+        second = average_velocity(guided, between, middle, s, steps=4)
+        share = torch.where(t > s, (t - middle) / (t - s).clamp(min=1e-300), (t > until).to(t.dtype))[:, None]
+        return share * first + (1 - share) * second
+
     def u(z: Tensor, t: Tensor, s: Tensor, label: Tensor, guidance: Tensor) -> Tensor:
-        scale = follows(guidance)[:, None]
-
-        def guided(data: Gaussian) -> Field:
-            return lambda z, t: scale * data.velocity(z, t) + (1 - scale) * ALL.velocity(z, t)
-
-        def average(data: Gaussian | None) -> Tensor:
-            if data is None:
-                return average_velocity(ALL.velocity, z, t, s, steps=4)
-            if until >= 1:
-                return average_velocity(guided(data), z, t, s, steps=4)
-            # Of two parts: plain down to `until`, guided from there; times on one side make the other part empty.
-            middle = torch.maximum(torch.minimum(t, torch.full_like(t, until)), s)
-            first = average_velocity(data.velocity, z, t, middle, steps=4)
-            between = z - (t - middle)[:, None] * first
-            second = average_velocity(guided(data), between, middle, s, steps=4)
-            share = torch.where(t > s, (t - middle) / (t - s).clamp(min=1e-300), (t > until).to(t.dtype))[:, None]
-            return share * first + (1 - share) * second
-
-        answers = torch.stack([average(data) for data in (*CLASSES, None)])
-        return answers.gather(0, label[None, :, None])[0]
+        rows, scale = [torch.nonzero(label == each)[:, 0] for each in (0, 1, NULL)], follows(guidance)[:, None]
+        parts = [average(data, z[at], t[at], s[at], scale[at]) for data, at in zip((*CLASSES, None), rows)]
+        return torch.cat(parts)[torch.cat(rows).argsort()]
 
     return u
 
