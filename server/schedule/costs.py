@@ -96,6 +96,9 @@ class Costs:
             mean = self._means[rows] = _Mean(seconds, 0)
         elif mean.ticks < FIRST:
             mean.seconds = min(mean.seconds, seconds)
+            for other in self._means.values():  # the first calls paid more: the machine became no quicker
+                if rows in other.beside:
+                    other.beside[rows] = min(other.beside[rows], mean.seconds)
         elif seconds < QUICK * mean.seconds:
             mean.quick.append((self._observed, seconds))
             if len(mean.quick) == QUICK_RUN:

@@ -40,6 +40,18 @@ def test_a_slow_first_call_is_not_the_cost() -> None:
     assert costs.tick_seconds(1) == line(1)
 
 
+def test_a_slow_first_call_makes_no_other_size_quicker() -> None:
+    costs = Costs(8)
+    for _ in range(3):
+        costs.observe(1, 0.01)
+    costs.observe(8, 0.4)  # a size that was not met before, cold
+    costs.observe(1, 0.01)
+    costs.observe(8, 0.05)
+    told = Costs.from_dict(costs.to_dict())
+    assert told.tick_seconds(1) == pytest.approx(0.01)
+    assert told.tick_seconds(8) == pytest.approx(0.05)
+
+
 def test_a_lasting_change_is_followed() -> None:
     costs = seen(8, 1)
     for _ in range(200):
