@@ -210,6 +210,20 @@ def test_message_is_sent_by_one_and_again_if_it_dies(tmp_path: Path, monkeypatch
     with_stores(tmp_path, use)
 
 
+def test_message_of_a_later_version_holds_no_other_up(tmp_path: Path) -> None:
+    async def use(server: RedisServer, one: SharedStore, other: SharedStore) -> None:
+        for number in ("1", "2"):
+            await one.add(Errand(number, "ann", {}, 1, "batch", False, 60.0, "https://example.com/", "whsec_x"))
+            assert await one.end(number, End("cancelled"), mine=False)
+        with server.client() as client:
+            hashes = (key for key in client.keys("*") if client.type(key) == b"hash")
+            (records,) = (key for key in hashes if client.hexists(key, "1/errand"))
+            client.hset(records, "1/errand", b'{"v": 2, ' + client.hget(records, "1/errand")[1:])
+        assert [due.record.errand.id for due in await one.due(5)] == ["2"]
+
+    with_stores(tmp_path, use)
+
+
 def test_full_redis_leaves_nothing_half_written(tmp_path: Path) -> None:
     async def use(server: RedisServer, one: SharedStore, other: SharedStore) -> None:
         await one.add(errand(1))
