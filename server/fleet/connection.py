@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from redis.asyncio import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
@@ -52,6 +52,8 @@ twice as short."""
 PASSWORD = "LONGJUMP_REDIS_PASSWORD"
 """Environment variable: the password, where it shall not be in the process list."""
 
+IN_QUERY = ("db", "username", "password")
+"""What a URL may say after ?. The rest of redis-py's options is ours: with some of them answers read otherwise."""
 
 _NOT_NOW = (ReadOnlyError, ClusterDownError, AskError, TryAgainError)
 """Answers of a Redis that cannot serve now, through no fault of the command (MASTERDOWN is a kind of CLUSTERDOWN)."""
@@ -86,18 +88,20 @@ class Where:
     def shown(self) -> str:
         """The URL without user and password, to be printed."""
         scheme, _, rest = self.url.rpartition("://")
-        parts = urlsplit(f"//{rest.rpartition('@')[2]}")  # a password may stand where no URL has one
-        return f"{scheme}://{parts.netloc}{parts.path}" if scheme else f"{parts.netloc}{parts.path}"
+        place = rest.rpartition("@")[2].partition("?")[0].partition("#")[0]  # whatever is wrong with the rest
+        return f"{scheme}://{place}" if scheme else place
 
     def options(self) -> dict[str, Any]:
         """Arguments of redis-py's connections. ValueError or OSError for what cannot be right."""
-        parts = urlsplit(self.url)
-        scheme = parts.scheme
-        known = scheme in ("redis", "rediss") and _has_port(self.url)
-        if not known and not (scheme == "unix" and parts.path.strip("/") and not parts.hostname):
+        scheme = self.url.partition(":")[0].lower()
+        if not _leads_somewhere(self.url):
             raise ValueError(
                 f"--redis {self.shown}: not the URL of a Redis; write redis://HOST:6379, rediss://HOST:6379 for TLS, "
                 "or unix:///PATH"
+            )
+        if parse_qs(urlsplit(self.url).query, keep_blank_values=True).keys() - IN_QUERY:
+            raise ValueError(  # without its name, which may be a piece of a password
+                f"--redis {self.shown}: what the URL says after ? is no option; it may be {', '.join(IN_QUERY)}"
             )
         found: dict[str, Any] = {} if scheme == "unix" else {"socket_keepalive": True}
         if self.password_file is not None:
@@ -135,11 +139,6 @@ class Redis:
             client_name=name,
             **where.options(),
         )
-
-        try:
-            self._pool.make_connection()
-        except TypeError:
-            raise ValueError(f"--redis {self.shown}: what the URL says after ? is no option of a connection") from None
         given = self._pool.connection_kwargs
         self._home: dict[str, Any] = {name: given[name] for name in ("host", "port") if name in given}
 
@@ -278,10 +277,13 @@ def _not_now(error: BaseException) -> bool:
     return isinstance(error, _NOT_NOW) or (isinstance(error, ResponseError) and str(error).startswith(_NOT_NOW_WORDS))
 
 
-def _has_port(url: str) -> bool:
-    """Whether the port in a URL, if there is one, is a number."""
+def _leads_somewhere(url: str) -> bool:
+    """Whether a URL names a host, with a port that is a number if there is one, or a socket of this machine."""
     try:
-        return urlsplit(url).port != 0
+        parts = urlsplit(url)
+        if parts.scheme == "unix":
+            return bool(parts.path.strip("/")) and not parts.hostname
+        return parts.scheme in ("redis", "rediss") and parts.port != 0
     except ValueError:
         return False
 

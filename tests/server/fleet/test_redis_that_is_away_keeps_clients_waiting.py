@@ -145,7 +145,10 @@ def test_servers_start_before_redis(fleet: Fleet, images: Path) -> None:
     [
         (Where("http://localhost"), "not the URL of a Redis; write redis://HOST:6379"),
         (Where("redis://localhost:notaport"), "not the URL of a Redis"),
+        (Where("redis://[::1"), "not the URL of a Redis"),
         (Where("redis://localhost?pasword=opensesame"), "redis://localhost: what the URL says after . is no option"),
+        (Where("redis://localhost?protocol=3"), "is no option; it may be db, username, password"),
+        (Where("unix:///run/redis.sock?decode_responses=1"), "redis.sock: what the URL says after . is no option"),
         (Where("unix://"), "unix:///PATH"),
         (Where("unix://run/redis.sock"), "unix:///PATH"),
         (Where("redis://localhost", ca=Path("/dev/null")), "certificates are for TLS"),
