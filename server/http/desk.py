@@ -162,6 +162,8 @@ class Desk:
                     break
                 except Overtaken as error:
                     place = self._fewer(place, visit, error, fewest if quick else None)
+            else:
+                self._metrics.reduced(plan.choices()[0], place.steps)
             steps = place.steps
             while True:
                 match await pictures.get():
