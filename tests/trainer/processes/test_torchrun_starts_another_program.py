@@ -8,7 +8,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from .conftest import PATIENCE
+
+pytestmark = pytest.mark.timeout(1300)  # a job of its own: see PATIENCE
 
 
 def test_torchrun_trains_with_their_models(

@@ -16,6 +16,8 @@ from trainer.loop import train
 
 from .cases import case
 
+pytestmark = pytest.mark.timeout(1300)  # a job of its own: see PATIENCE
+
 Launch = Callable[[str], tuple[list[Any], Path]]
 
 FAILURES = {

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from .cases import case, cases, three_steps
 
+pytestmark = pytest.mark.timeout(1300)  # a job of its own: see PATIENCE
+
 # Sums in another order, after three steps in float32 with updates of about 1e-3. AdamW divides by the gradient's own
 # size, so a weight whose gradient is nearly zero moves by its rounding. Muon orthogonalises in bfloat16.
 CLOSE, CLOSE_MUON = 2e-5, 1e-4
