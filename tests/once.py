@@ -17,12 +17,13 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
     root = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
-    made = root / name
+    made, partial = root / name, root / f"{name}.partial"
     with (root / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
-            make(root / f"{name}.partial")
-            (root / f"{name}.partial").rename(made)
+            shutil.rmtree(partial, ignore_errors=True)  # of a process that failed
+            make(partial)
+            partial.rename(made)
     return shutil.copytree(made, factory.mktemp(name) / "copy")
 
 
