@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 import ssl
 import time
 from collections.abc import Callable
@@ -61,6 +62,9 @@ _NOT_NOW = (ReadOnlyError, ClusterDownError, AskError, TryAgainError)
 _NOT_NOW_WORDS = ("NOREPLICAS", "MISCONF", "UNBLOCKED")
 """How the answers begin that say the same and have no class of their own. UNBLOCKED: to a read that waited when the
 Redis became a replica."""
+
+_IN_SCRIPT = re.compile(r"Error running script .* -(READONLY|NOREPLICAS|MISCONF|MASTERDOWN|CLUSTERDOWN) ", re.DOTALL)
+"""How Redis 6 says the same of a command inside a script; later ones begin with the word there too."""
 
 
 _BROKEN = (RedisError, OSError, TimeoutError, RuntimeError)
@@ -274,7 +278,10 @@ async def _answer(connection: Connection) -> Any:
 
 def _not_now(error: BaseException) -> bool:
     """Whether a Redis cannot serve now, and waiting may change that."""
-    return isinstance(error, _NOT_NOW) or (isinstance(error, ResponseError) and str(error).startswith(_NOT_NOW_WORDS))
+    if isinstance(error, _NOT_NOW):
+        return True
+    text = str(error)
+    return isinstance(error, ResponseError) and bool(text.startswith(_NOT_NOW_WORDS) or _IN_SCRIPT.match(text))
 
 
 def _leads_somewhere(url: str) -> bool:

@@ -131,7 +131,7 @@ class FleetLines:
         if self._redis.away:
             return f"Redis at {self._redis.shown} cannot be reached"
         if self._refused is not None:
-            return f"Redis at {self._redis.shown} refuses to tell who is there: {self._refused}"
+            return self._refused
         known = [line.lacking for line in self.lines if line.agents]
         if known:
             return known[0]
@@ -180,14 +180,21 @@ class FleetLines:
             self._look_now.clear()
             try:
                 await self._look()
-            except Away:
-                pass  # it is said where it was found out
-            except ResponseError as error:
-                if self._refused is None:
-                    LOG.error("Redis at %s refuses to tell who is there: %s", self._redis.shown, error)
-                self._refused = refusal(error)
+            except (Away, ResponseError) as error:
+                self._complain(error)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._look_now.wait(), ANNOUNCE_SECONDS)
+
+    def _complain(self, error: Away | ResponseError) -> None:
+        """Say once why nobody knows who is there. That Redis cannot be reached is said where it was found out."""
+        if self._redis.away:
+            return
+        why = str(error)
+        if isinstance(error, ResponseError):
+            why = f"Redis at {self._redis.shown} refuses to tell who is there: {refusal(error)}"
+        if self._refused is None:
+            LOG.error(why)
+        self._refused = why
 
     async def _look(self) -> None:
         asked = time.monotonic()

@@ -92,6 +92,39 @@ def test_redis_that_waits_for_its_master_is_waited_for(server: RedisServer) -> N
     over_redis(server, test)
 
 
+def test_answer_waits_while_redis_takes_no_writes(tmp_path: Path) -> None:
+    """A master that became a replica refuses what scripts write; Redis 6 says that otherwise than later ones."""
+    folders = [tmp_path / name for name in ("one", "other")]
+    for folder in folders:
+        folder.mkdir()
+    server, other = map(RedisServer, folders)
+
+    async def follow(one: RedisServer, master: RedisServer) -> None:
+        with one.client() as client:
+            client.replicaof("127.0.0.1", master.port)
+            await until(lambda: client.info("replication")["master_link_status"] == "up")
+
+    async def test(road: RedisRoad) -> None:
+        answer = await road.submit(job(1))
+        await until(lambda: 1 in road.worker.jobs)
+        await follow(other, server)  # so that the job is there, too
+        with server.client() as client, other.client() as second:
+            second.replicaof("NO", "ONE")
+            await follow(server, other)
+            road.worker.answer(1)
+            await until(lambda: not road.lines.up)
+            assert "read only replica" in road.lines.lacking
+            assert not answer.done()
+            client.replicaof("NO", "ONE")
+        await asyncio.wait_for(answer, 30)
+
+    try:
+        over_redis(server, test)
+    finally:
+        server.kill()
+        other.kill()
+
+
 def test_cluster_that_is_down_is_waited_for(tmp_path: Path) -> None:
     server = RedisServer(tmp_path, "--cluster-enabled", "yes")
 
