@@ -88,10 +88,11 @@ class Entries:
         )
         try:
             await asyncio.wait({call}, timeout=max(0.05, job.deadline - now))
-        finally:
-            if not call.done():
-                call.add_done_callback(lambda done: _came_in(sent, done, late))
+        except BaseException:  # also where Redis answered in the same moment
+            call.add_done_callback(lambda done: _came_in(sent, done, late))
+            raise
         if not call.done():
+            call.add_done_callback(lambda done: _came_in(sent, done, late))
             raise Stopped(f"Redis at {self._redis.shown} did not take the request before its deadline")
         try:
             entry, *load = call.result()

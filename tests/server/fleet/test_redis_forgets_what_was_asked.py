@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,6 +131,30 @@ def test_request_that_is_given_up_while_it_is_asked_is_taken_back(server: RedisS
         await asyncio.wait({first}, timeout=30)
         await until(lambda: road.worker.cancelled == [0])
         assert road.worker.seen == [0]
+
+    over_redis(server, test)
+
+
+def test_request_that_is_given_up_as_redis_takes_it_is_taken_back(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(road: RedisRoad) -> None:
+        call_made = road.lines.pipe.call_made
+
+        def call(make: Any) -> asyncio.Future[Any]:
+            future = call_made(make)
+            future.add_done_callback(lambda done: asked.cancel())
+            return future
+
+        monkeypatch.setattr(road.lines.pipe, "call_made", call)
+        asked: asyncio.Task[Any] = asyncio.create_task(road.submit(job(1)))
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        monkeypatch.undo()
+        answer = await road.submit(job(2))
+        await until(lambda: 2 in road.worker.jobs and 1 not in road.worker.jobs)
+        road.worker.answer(2)
+        await asyncio.wait_for(answer, 30)
 
     over_redis(server, test)
 
