@@ -142,9 +142,12 @@ def test_request_that_is_given_up_as_redis_takes_it_is_taken_back(
         call_made = road.lines.pipe.call_made
 
         def call(make: Any) -> asyncio.Future[Any]:
-            future = call_made(make)
-            future.add_done_callback(lambda done: asked.cancel())
+            future: asyncio.Future[Any] = call_made(make)
+            future.add_done_callback(give_up)
             return future
+
+        def give_up(done: asyncio.Future[Any]) -> None:
+            asked.cancel()
 
         monkeypatch.setattr(road.lines.pipe, "call_made", call)
         asked: asyncio.Task[Any] = asyncio.create_task(road.submit(job(1)))
