@@ -248,7 +248,7 @@ class Desk:
         except Stopped as error:
             raise problem.not_ready(str(error)) from None
         if plan.answer_size > line.max_reply:
-            raise problem.answer_too_large(plan.n, plan.answer_size, line.max_reply)
+            raise problem.answer_too_large(plan.n, plan.format, plan.answer_size, line.max_reply)
         rows = plan.rows_per_step
         wanted = Wanted(visit.client, visit.priority, rows, choices, visit.arrival, visit.deadline, plan.size)
         admitted = line.admit(wanted, time.monotonic())

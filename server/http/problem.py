@@ -63,11 +63,15 @@ def invalid(errors: Sequence[dict[str, Any]]) -> Problem:
     return Problem(422, "invalid-request", "The request cannot be served as asked", detail, {"errors": list(errors)})
 
 
-def answer_too_large(n: int, size: int, limit: int) -> Problem:
-    """422: the answer to a request for n images may have `size` bytes, of `limit` that may pass."""
-    right = "ask for fewer at once" if n > 1 else "ask for a format that compresses more"
-    detail = f"n={n}: the answer may have {size} bytes, and {limit} is the most that may pass here; {right}"
-    return invalid([{"field": "n", "value": n, "detail": detail, "allowed": {"max": limit * n // size}}])
+def answer_too_large(n: int, form: str, size: int, limit: int) -> Problem:
+    """422: the answer to a request for n images in the format `form` may have `size` bytes, and `limit` may pass."""
+    said = f"the answer may have {size} bytes, and {limit} is the most that may pass here"
+    if n > 1:
+        fewer = {"detail": f"n={n}: {said}; ask for fewer at once", "allowed": {"max": limit * n // size}}
+        return invalid([{"field": "n", "value": n, **fewer}])
+    return invalid(
+        [{"field": "format", "value": form, "detail": f"format={form}: {said}; ask for one that compresses"}]
+    )
 
 
 def malformed(detail: str) -> Problem:

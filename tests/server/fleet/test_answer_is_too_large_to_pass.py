@@ -42,6 +42,19 @@ def test_bound_is_that_of_the_raw_pixels(images: Path, query: str, accept: str, 
     asyncio.run(test())
 
 
+def test_one_image_is_too_large_by_its_format(images: Path) -> None:
+    async def test() -> None:
+        house = House(images)
+        house.line.max_reply = IMAGE - 1
+        refused = await (await house.ask("/generate?seed=1&format=png")).reply()
+        assert refused.status == 422
+        (fault,) = refused.json()["errors"]
+        assert (fault["field"], fault["value"]) == ("format", "png")
+        assert fault["detail"].endswith("ask for one that compresses")
+
+    asyncio.run(test())
+
+
 @pytest.mark.parametrize("format", ["jpeg", "webp"])
 def test_control_what_compresses_is_not_guessed(images: Path, format: str) -> None:
     async def test() -> None:
