@@ -98,6 +98,14 @@ class Fleet:
 
 
 @pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis, which keeps nothing."""
+    made = RedisServer(tmp_path)
+    yield made
+    made.kill()
+
+
+@pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """A Redis, and what a test starts beside it."""
     made = Fleet(tmp_path)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,13 +11,6 @@ from .redis_server import RedisServer
 from .roads import KNEE, RedisRoad, until
 
 ROOM = 3 * KNEE
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    made = RedisServer(tmp_path)
-    yield made
-    made.kill()
 
 
 def forever(server: RedisServer) -> set[bytes]:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,13 +22,6 @@ from .roads import until
 
 WRONG = 30.0
 """Seconds by which a clock is wrong that the Redis of before has told."""
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    made = RedisServer(tmp_path)
-    yield made
-    made.kill()
 
 
 def learn(clock: FleetClock, offset: float, now: float, way: float = 0.001, back: float = 0.001) -> None:

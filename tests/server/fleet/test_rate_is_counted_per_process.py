@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-
-import pytest
 
 from server.fleet.connection import Redis, Where
 from server.fleet.keys import Keys
@@ -20,13 +18,6 @@ from .redis_server import RedisServer
 
 KEYS = Keys("test")
 Use = Callable[[list[SharedLimits]], Awaitable[None]]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    made = RedisServer(tmp_path)
-    yield made
-    made.kill()
 
 
 def with_limits(server: RedisServer, rates: str, use: Use, processes: int = 3, most_clients: int = 1000) -> None:

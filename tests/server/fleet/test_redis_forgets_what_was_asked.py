@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,6 @@ from .redis_server import RedisServer
 from .roads import KNEE, RedisRoad, until
 
 ROOM = 3 * KNEE
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    made = RedisServer(tmp_path)
-    yield made
-    made.kill()
 
 
 async def answer_all(road: RedisRoad, answers: list[asyncio.Future]) -> list[bytes]:

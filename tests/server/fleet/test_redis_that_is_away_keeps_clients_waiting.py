@@ -9,7 +9,6 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,13 +21,6 @@ from .alone import job, over_redis
 from .conftest import Fleet
 from .redis_server import RedisServer
 from .roads import RedisRoad, until
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    made = RedisServer(tmp_path)
-    yield made
-    made.kill()
 
 
 def test_request_without_redis_is_refused_with_words(server: RedisServer) -> None:

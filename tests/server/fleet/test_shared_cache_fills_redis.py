@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Hashable
 from pathlib import Path
-
-import pytest
 
 from server.fleet.connection import Redis, Where
 from server.fleet.keys import Keys
@@ -20,13 +18,6 @@ from .redis_server import RedisServer
 
 KEYS = Keys("test")
 STAGES = Stages(0.5, 0.25, 0.0, 0.125)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    made = RedisServer(tmp_path)
-    yield made
-    made.kill()
 
 
 def result(size: int, fill: bytes = b"x") -> Result:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from .alone import job, over_redis
 from .redis_server import RedisServer
@@ -14,13 +10,6 @@ from .roads import RedisRoad, until
 
 LATER = "99999999999999-0"
 """A number of the far future: the next one of a stream that has it is the one after it, whatever the clock says."""
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    made = RedisServer(tmp_path)
-    yield made
-    made.kill()
 
 
 async def number_alike(server: RedisServer, road: RedisRoad) -> None:

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from .alone import job, over_redis
 from .redis_server import RedisServer
 from .roads import KNEE, RedisRoad, until
 
 ROOM = 3 * KNEE
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    made = RedisServer(tmp_path)
-    yield made
-    made.kill()
 
 
 def test_requests_of_many_images_are_counted_by_them(server: RedisServer) -> None:
