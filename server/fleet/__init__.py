@@ -8,6 +8,7 @@ A Redis joins them. This is the only room that imports redis, and nothing import
 
 What both sides share
     arguments    the flags: which Redis, how to be let in, which fleet
+    where        what they say of the Redis, checked, as redis-py's options
     connection   a channel to Redis with timeouts of our own; whether Redis is there; pauses between attempts
     pipe         commands of many over one channel, in one round trip where they come together
     keys         every key by name, and what lies under it

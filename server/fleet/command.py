@@ -113,7 +113,8 @@ async def _work(
     from server.fleet.agent import Agent
     from server.fleet.connection import Redis
     from server.fleet.keys import Keys
-    from server.fleet.lines import own_name, where
+    from server.fleet.lines import own_name
+    from server.fleet.where import where
     from server.observe.fleet import AgentSeries, RedisSeries
     from server.observe.logs import set_up
     from server.observe.metrics import Metrics

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ResponseError
 
 from server.backend.model import Model
-from server.fleet.connection import Away, Redis, Where, refusal
+from server.fleet.connection import Away, Redis, refusal
 from server.fleet.inflight import InFlight
 from server.fleet.keys import Keys
 from server.fleet.line import FleetLine
 from server.fleet.pipe import Pipe
 from server.fleet.roster import ANNOUNCE_SECONDS, TTL_SECONDS, Announcement, read, read_model
 from server.fleet.scripts import script
+from server.fleet.where import where
 from server.jobs import Stopped
 from server.schedule.admission import Bounds
 from server.steady import steady
@@ -43,11 +44,6 @@ LOG = logging.getLogger("longjump")
 def own_name() -> str:
     """A name that no other process has, and that tells a person which one it is."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-
-
-def where(args: argparse.Namespace) -> Where:
-    """The Redis that the flags name."""
-    return Where(args.redis, args.redis_password_file, args.redis_ca, args.redis_cert, args.redis_key)
 
 
 async def open_lines(args: argparse.Namespace, bounds: Bounds, observer: Observer) -> FleetLines:

@@ -28,10 +28,11 @@ from server.backend.dispatch import OnPart
 from server.backend.model import Model
 from server.backend.roads import Overtaken
 from server.fleet.agent import Agent
-from server.fleet.connection import Redis, Where
+from server.fleet.connection import Redis
 from server.fleet.keys import Keys
 from server.fleet.line import FleetLine
 from server.fleet.lines import FleetLines, own_name
+from server.fleet.where import Where
 from server.jobs import Expired, Job, JobFailed, Priority, Result, Stages
 from server.schedule.admission import Bounds, Refused, Wanted
 from server.schedule.costs import Costs

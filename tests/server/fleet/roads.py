@@ -13,10 +13,11 @@ from server.backend.dispatch import Dispatch, OnPart
 from server.backend.model import Model
 from server.backend.queue import MemoryQueue
 from server.fleet.agent import Agent
-from server.fleet.connection import Redis, Where
+from server.fleet.connection import Redis
 from server.fleet.keys import Keys
 from server.fleet.line import FleetLine
 from server.fleet.lines import FleetLines
+from server.fleet.where import Where
 from server.jobs import Job, Result
 from server.schedule.admission import Bounds
 from server.schedule.costs import Costs

@@ -13,10 +13,11 @@ import pytest
 
 from server.errands.errand import End, Errand
 from server.errands.store import Bounds, Full, Unreachable
-from server.fleet.connection import Redis, Where
+from server.fleet.connection import Redis
 from server.fleet.errands import SharedStore
 from server.fleet.keys import Keys
 from server.fleet.pipe import Pipe
+from server.fleet.where import Where
 from server.http.once import Reply
 
 from ..conftest import Server, eventually

@@ -12,8 +12,9 @@ import pytest
 
 from server.fleet.clock import SAMPLES, FleetClock
 from server.fleet.codec import envelope, job_fields, read_job
-from server.fleet.connection import Away, Redis, Where
+from server.fleet.connection import Away, Redis
 from server.fleet.pipe import Pipe
+from server.fleet.where import Where
 
 from ..conftest import ROOT
 from .alone import job

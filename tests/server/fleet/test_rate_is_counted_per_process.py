@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from server.fleet.connection import Redis, Where
+from server.fleet.connection import Redis
 from server.fleet.keys import Keys
 from server.fleet.pipe import Pipe
 from server.fleet.rates import SharedLimits
+from server.fleet.where import Where
 from server.http.limits import Limits
 
 from ..test_rate_limit_lets_too_many import crowded

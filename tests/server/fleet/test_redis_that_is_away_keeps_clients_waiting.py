@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from server.fleet.connection import Away, Redis, Where
+from server.fleet.connection import Away, Redis
+from server.fleet.where import Where
 from server.jobs import Stopped
 
 from ..conftest import ROOT, eventually

@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from server.fleet.answers import SharedAnswers
-from server.fleet.connection import Redis, Where
+from server.fleet.connection import Redis
 from server.fleet.keys import Keys
 from server.fleet.pipe import Pipe
+from server.fleet.where import Where
 from server.http.once import KEPT_BYTES, Reply
 
 from ..conftest import eventually

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from pathlib import Path
 
-from server.fleet.connection import Redis, Where
+from server.fleet.connection import Redis
 from server.fleet.keys import Keys
 from server.fleet.scripts import script
 from server.fleet.shared_cache import SharedCache, _name
+from server.fleet.where import Where
 from server.jobs import Result, Stages
 
 from ..conftest import PATIENCE, eventually

@@ -12,8 +12,9 @@ import httpx
 
 from server.fleet.agent import Agent
 from server.fleet.command import lacking
-from server.fleet.connection import Redis, Where
+from server.fleet.connection import Redis
 from server.fleet.keys import Keys
+from server.fleet.where import Where
 
 from ..conftest import eventually
 from .conftest import Fleet
