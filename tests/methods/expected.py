@@ -17,7 +17,7 @@ from trainer.oracle.fixed_points import euler_slope, exact_slope, heun_slope, lo
 from trainer.recipe import Recipe, load_recipe
 
 ASKED = {
-    **dict.fromkeys(("meanflow", "imf", "ayf-emd", "ctm", "sct", "scd", "alpha-flow"), 0.05),
+    **dict.fromkeys(("meanflow", "imf", "ayf-emd", "ctm", "sct", "scd", "alpha-flow", "split-meanflow"), 0.05),
     **dict.fromkeys(("cd", "ct", "ict", "ect", "shortcut", "ayf-lmd"), 0.08),
 }
 """Largest RMS of the one-step map on a mixture, in units of the data's std."""

@@ -30,7 +30,7 @@ PAGE = ROOT / "docs" / "methods.md"
 NOT_RUN = "not run"
 ORDER = (
     "flow-matching", "cd", "ct", "ict", "ect", "sct", "scd", "ctm", "shortcut", "ayf-emd", "ayf-lmd", "meanflow", "imf",
-    "alpha-flow",
+    "alpha-flow", "split-meanflow",
 )  # fmt: skip
 """As the literature came to them; others follow."""
 

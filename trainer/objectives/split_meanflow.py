@@ -1,0 +1,146 @@
+"""SplitMeanFlow (Guo et al., arXiv 2507.16884): the average velocity over [s, t] from those over its pieces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Generator, Tensor
+
+from models.checkpoint import GuidanceInput
+from models.flow_map import Span, per_sample
+from trainer.objectives.parts.guidance import Guidance, guided_velocity, late, refuse_untrained_null
+from trainer.objectives.parts.moment import Moment
+from trainer.objectives.parts.objective import Draws, Objective
+from trainer.objectives.parts.target import Batch, Condition, Networks, Target, Velocity, mean_square
+from trainer.objectives.parts.times import TwoTimes
+from trainer.objectives.parts.weighting import adaptive
+
+
+@dataclass(frozen=True)
+class Pieces(Draws):
+    """Two times a row, and where the way between them is cut."""
+
+    shares: Tensor = field(kw_only=True)  # [B, pieces + 1], from 0 at t to 1 at s, not falling
+
+    @property
+    def path(self) -> Tensor:
+        """The times from t down to s, [B, pieces + 1]."""
+        return self.t[:, None] - self.shares * (self.t - self.s)[:, None]
+
+
+class SplitMeanFlow(Objective):
+    """Regress a jump on shorter ones in a row over the same way, and u(z, t, t) on the velocity of pairs.
+
+        z_0 = z, z_{k+1} = z_k - (t_k - t_{k+1}) u-(z_k, t_k, t_{k+1}), from t_0 = t to t_K = s
+        target = sg((z - z_K) / (t - s)) where s < t, v_g where s = t
+        loss = ||u - target||^2 / sg(||u - target||^2 + c)^p
+
+    The paper's interval splitting consistency, with K = 2 and the cut at a uniformly random place; unlike MeanFlow it
+    takes no derivative of the network. With more pieces, no rows with s = t, and averaged weights u- that hardly move,
+    it is progressive flow map matching (Boffi et al., arXiv 2406.07507) of the map that a run began with: give `--init`
+    one that knows jumps between any times, and its steps in a row are learned as one. A share `whole` of the jumps goes
+    from 1 to 0, which is what one step asks for.
+
+    Deviations: the paper distils a guided flow, whose velocity is the target where s = t; here it is that of pairs,
+    guided as in MeanFlow.
+    """
+
+    span: ClassVar[Span] = "any"
+    reference: ClassVar[str] = "arXiv 2507.16884, interval splitting consistency"
+
+    method: Literal["split-meanflow"] = "split-meanflow"
+    target_ema: float | None = Field(
+        None, ge=0, lt=1, description="decay of the averaged weights that walk the pieces; null: the weights themselves"
+    )
+    times: TwoTimes = TwoTimes()
+    whole: float = Field(0.0, ge=0, le=1, description="share of the jumps that are from 1 to 0")
+    pieces: int = Field(2, ge=2, description="K, jumps that a target is made of")
+    cuts: Literal["random", "even"] = Field("random", description="where the pieces end")
+    guidance: Guidance = Guidance()
+    adaptive_power: float = Field(1.0, ge=0, description="p")
+    adaptive_constant: float = Field(1e-3, gt=0, description="c, beside a sum over dimensions")
+
+    @model_validator(mode="after")
+    def _null_label_is_trained(self) -> Self:
+        refuse_untrained_null(self.guidance, self.label_dropout)
+        return self
+
+    @property
+    def guidance_input(self) -> GuidanceInput | None:
+        """The scales that the network is told, where guidance has a range."""
+        return self.guidance.input
+
+    @property
+    def guided(self) -> str | None:
+        """The scale or the range of the guidance in the target."""
+        return self.guidance.scales if self.guidance.guides else None
+
+    def guides_by(self, step: int) -> bool:
+        """Whether guidance has begun."""
+        return self.guidance.active(step)
+
+    def check_batch(self, rows: int) -> None:
+        """Raise ValueError for a batch without a jump."""
+        if self.times.count(rows) < 1:
+            raise ValueError(
+                f"of {rows} rows the share objective.times.jumps={self.times.jumps:g} is none, so no jump would be "
+                "learned; give a larger share, or a larger run.batch"
+            )
+
+    def notes(self, steps: int) -> list[str]:
+        """Says guidance that never begins."""
+        told = super().notes(steps)
+        return told if self.guided is None else [*told, *late(self.guidance.start_step, steps)]
+
+    def draw(self, rows: int, generator: Generator, moment: Moment) -> Pieces:
+        """Two times a row, the jumps first and of these the whole ones, and the cuts between them."""
+        t, s = self.times.draw(rows, generator)
+        device, jumps = generator.device, self.times.count(rows)
+        whole = torch.arange(rows, device=device) < round(self.whole * jumps)
+        t, s = torch.where(whole, 1.0, t), torch.where(whole, 0.0, s)
+        if self.cuts == "random":
+            cuts = torch.rand(rows, self.pieces - 1, generator=generator, device=device).sort(1).values
+        else:
+            cuts = (torch.arange(1, self.pieces, device=device) / self.pieces).expand(rows, -1)
+        ends = torch.zeros(rows, 1, device=device), torch.ones(rows, 1, device=device)
+        return Pieces(t, s, jumps, self.guidance.draw(rows, generator), shares=torch.cat([ends[0], cuts, ends[1]], 1))
+
+    def __call__(self, networks: Networks, batch: Batch, draws: Draws, moment: Moment) -> Target:
+        """One evaluation predicts all rows, K more make the targets of the jumps."""
+        assert isinstance(draws, Pieces)
+        t, s, jumps = draws.t, draws.s, draws.jumps
+        z, condition, head = batch.at(t), batch.condition, slice(0, jumps)
+        prediction = networks.u(z, t, s, *condition)
+        plain = prediction[jumps:] if jumps < len(z) else None
+        terms = {}
+        if plain is None:
+            target = self.walked(networks, z, draws.path, condition)
+        else:
+            target = guided_velocity(self.guidance, networks, batch, draws, moment, plain)
+            if jumps:
+                walked = self.walked(networks, z[head], draws.path[head], condition.rows(head))
+                target = torch.cat([walked, target[jumps:]])
+            terms["loss/velocity"] = mean_square((prediction - target)[jumps:])
+        if jumps:
+            terms["loss/jump"] = mean_square((prediction - target)[head])
+        weight = adaptive(prediction - target, self.adaptive_power, self.adaptive_constant)
+        return Target(prediction, target, weight, terms)
+
+    def walked(self, networks: Networks, z: Tensor, path: Tensor, condition: Condition) -> Tensor:
+        """Average velocity of the jumps along `path` [B, K + 1], [B, ...]; where s = t, of the last one."""
+        ask: Velocity = networks.lagged or networks.still or networks.u
+        at, times = z, path.unbind(1)
+        length = times[0] - times[-1]
+        walked = torch.zeros_like(z)
+        with torch.no_grad():
+            for t, s in pairwise(times):
+                u = ask(at, t, s, *condition)
+                at = at - per_sample(t - s, z) * u
+                # By its share of the way, and not by (z - at) / (t - s), in which z nearly cancels on a short one.
+                share = torch.where(length > 0, (t - s) / torch.where(length > 0, length, 1.0), 1 / (len(times) - 1))
+                walked = walked + per_sample(share, z) * u
+        return walked
