@@ -122,7 +122,7 @@ def _guided(config: CheckpointConfig) -> str | None:
 
 
 def begin_from(flow_map: FlowMap, init: Lender) -> None:
-    """Take the weights of a trained network; an input that it has not, guidance say, keeps its fresh ones.
+    """Take the weights of a trained network; an input that it has not, guidance say, changes nothing at first.
 
     Raises:
         ValueError: the weights do not fit.
@@ -132,6 +132,9 @@ def begin_from(flow_map: FlowMap, init: Lender) -> None:
     if missing or found.unexpected_keys:
         wrong = (missing + list(found.unexpected_keys))[0]
         raise ValueError(f"--init is another network: {wrong} is in one of the two only")
+    for name in found.missing_keys:  # the augmentation's weights are zero anyway
+        if ".conditioning.guidance.mlp.2." in name:
+            nn.init.zeros_(flow_map.get_parameter(name))
 
 
 class Lagged:
