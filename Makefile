@@ -48,7 +48,10 @@ demo-train: $(VENV)/.dev ## train the demo again: data, training, export, into r
 	@echo "longjump: the demo, from nothing, into $(DEMO): data about 5 minutes on 2 cores, then the training (it prints the time left)"
 	@test -e $(DEMO)/data/data.json || $(BIN)/longjump data build facets --size 32 --train 60000 --test 10000 --out $(DEMO)/data
 	@$(BIN)/longjump train facets/meanflow --data $(DEMO)/data --out $(DEMO)/run $$(test -e $(DEMO)/run/recipe.yaml && echo --resume)
-	@$(BIN)/longjump export $(DEMO)/run --out $(DEMO)/bundle --name facets-32 --licence Apache-2.0 --force
+	@$(BIN)/longjump train facets/split-meanflow --init $(DEMO)/run --data $(DEMO)/data --out $(DEMO)/sharp \
+	  $$(test -e $(DEMO)/sharp/recipe.yaml && echo --resume)
+	@$(BIN)/longjump grids $(DEMO)/sharp --data $(DEMO)/data
+	@$(BIN)/longjump export $(DEMO)/sharp --out $(DEMO)/bundle --name facets-32 --licence Apache-2.0 --force
 	@echo "longjump: done; look at it with: make serve ARGS=$(DEMO)/bundle"
 
 ##@ Work on it

@@ -54,7 +54,7 @@ def row(method: str, kinds: dict[str, Walk]) -> str:
         return f"| {method} | not run | not run | not run | not run | not run |"
 
     def mark(stage: str) -> str:
-        return ", ".join(kind for kind, found in kinds.items() if stage in found.reached) or "no"
+        return ", ".join(kind for kind in sorted(kinds, reverse=True) if stage in kinds[kind].reached) or "no"
 
     executed = ", ".join(sorted({name for found in kinds.values() for name in found.executed_on})) or "nothing"
     points = kinds["points"]
