@@ -44,7 +44,7 @@ lab: $(VENV)/.dev ## train a few methods on eight Gaussians and serve them with 
 	@exec $(BIN)/python -m tests.methods.lab --port $(or $(PORT),8000) $(ARGS)
 
 .PHONY: demo-train
-demo-train: $(VENV)/.dev ## train the demo again: data, training, export, into runs/demo (99 minutes measured, most of it on one of 2 cores)
+demo-train: $(VENV)/.dev ## train the demo again: data, training, export, into runs/demo (99 minutes measured, then 46 for its one step and 28 for its grids, on 2 cores)
 	@echo "longjump: the demo, from nothing, into $(DEMO): data about 5 minutes on 2 cores, then the training (it prints the time left)"
 	@test -e $(DEMO)/data/data.json || $(BIN)/longjump data build facets --size 32 --train 60000 --test 10000 --out $(DEMO)/data
 	@$(BIN)/longjump train facets/meanflow --data $(DEMO)/data --out $(DEMO)/run $$(test -e $(DEMO)/run/recipe.yaml && echo --resume)
