@@ -113,25 +113,24 @@ class SplitMeanFlow(Objective):
         """One evaluation predicts all rows, K more make the targets of the jumps."""
         assert isinstance(draws, Pieces)
         t, s, jumps = draws.t, draws.s, draws.jumps
-        z, condition, head = batch.at(t), batch.condition, slice(0, jumps)
+        z, condition = batch.at(t), batch.condition
+        head, tail = slice(0, jumps), slice(jumps, len(z))
         prediction = networks.u(z, t, s, *condition)
-        plain = prediction[jumps:] if jumps < len(z) else None
-        terms = {}
-        if plain is None:
-            target = self.walked(networks, z, draws.path, condition)
-        else:
-            target = guided_velocity(self.guidance, networks, batch, draws, moment, plain)
-            if jumps:
-                walked = self.walked(networks, z[head], draws.path[head], condition.rows(head))
-                target = torch.cat([walked, target[jumps:]])
-            terms["loss/velocity"] = mean_square((prediction - target)[jumps:])
+        targets, terms = [], {}
         if jumps:
-            terms["loss/jump"] = mean_square((prediction - target)[head])
+            targets.append(self.walked(networks, z[head], draws.path[head], condition.rows(head)))
+            terms["loss/jump"] = mean_square(prediction[head] - targets[-1])
+        if jumps < len(z):
+            pairs = Batch(batch.x0[tail], batch.x1[tail], condition.rows(tail), batch.dropped[tail])
+            still = Draws(t[tail], s[tail])
+            targets.append(guided_velocity(self.guidance, networks, pairs, still, moment, prediction[tail]))
+            terms["loss/velocity"] = mean_square(prediction[tail] - targets[-1])
+        target = torch.cat(targets)
         weight = adaptive(prediction - target, self.adaptive_power, self.adaptive_constant)
         return Target(prediction, target, weight, terms)
 
     def walked(self, networks: Networks, z: Tensor, path: Tensor, condition: Condition) -> Tensor:
-        """Average velocity of the jumps along `path` [B, K + 1], [B, ...]; where s = t, of the last one."""
+        """Average velocity of the jumps along `path` [B, K + 1], [B, ...]; where s = t, the mean of them."""
         ask: Velocity = networks.lagged or networks.still or networks.u
         at, times = z, path.unbind(1)
         length = times[0] - times[-1]
