@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Generator, Tensor
 
-from models.checkpoint import GuidanceInput
-from models.flow_map import Span, per_sample
-from trainer.objectives.parts.guidance import Guidance, guided_velocity, late, refuse_untrained_null
+from models.flow_map import per_sample
+from trainer.objectives.parts.guidance import guided_velocity
+from trainer.objectives.parts.guided_times import GuidedTimes
 from trainer.objectives.parts.moment import Moment
-from trainer.objectives.parts.objective import Draws, Objective
+from trainer.objectives.parts.objective import Draws
 from trainer.objectives.parts.target import Batch, Condition, Networks, Target, Velocity, mean_square
-from trainer.objectives.parts.times import TwoTimes
 from trainer.objectives.parts.weighting import adaptive
 
 
@@ -32,7 +31,7 @@ class Pieces(Draws):
         return self.t[:, None] - self.shares * (self.t - self.s)[:, None]
 
 
-class SplitMeanFlow(Objective):
+class SplitMeanFlow(GuidedTimes):
     """Regress a jump on shorter ones in a row over the same way, and u(z, t, t) on the velocity of pairs.
 
         z_0 = z, z_{k+1} = z_k - (t_k - t_{k+1}) u-(z_k, t_k, t_{k+1}), from t_0 = t to t_K = s
@@ -49,52 +48,24 @@ class SplitMeanFlow(Objective):
     guided as in MeanFlow.
     """
 
-    span: ClassVar[Span] = "any"
     reference: ClassVar[str] = "arXiv 2507.16884, interval splitting consistency"
 
     method: Literal["split-meanflow"] = "split-meanflow"
     target_ema: float | None = Field(
         None, ge=0, lt=1, description="decay of the averaged weights that walk the pieces; null: the weights themselves"
     )
-    times: TwoTimes = TwoTimes()
     whole: float = Field(0.0, ge=0, le=1, description="share of the jumps that are from 1 to 0")
     pieces: int = Field(2, ge=2, description="K, jumps that a target is made of")
     cuts: Literal["random", "even"] = Field("random", description="where the pieces end")
-    guidance: Guidance = Guidance()
     adaptive_power: float = Field(1.0, ge=0, description="p")
     adaptive_constant: float = Field(1e-3, gt=0, description="c, beside a sum over dimensions")
 
-    @model_validator(mode="after")
-    def _null_label_is_trained(self) -> Self:
-        refuse_untrained_null(self.guidance, self.label_dropout)
-        return self
-
-    @property
-    def guidance_input(self) -> GuidanceInput | None:
-        """The scales that the network is told, where guidance has a range."""
-        return self.guidance.input
-
-    @property
-    def guided(self) -> str | None:
-        """The scale or the range of the guidance in the target."""
-        return self.guidance.scales if self.guidance.guides else None
-
-    def guides_by(self, step: int) -> bool:
-        """Whether guidance has begun."""
-        return self.guidance.active(step)
-
-    def check_batch(self, rows: int) -> None:
-        """Raise ValueError for a batch without a jump."""
-        if self.times.count(rows) < 1:
-            raise ValueError(
-                f"of {rows} rows the share objective.times.jumps={self.times.jumps:g} is none, so no jump would be "
-                "learned; give a larger share, or a larger run.batch"
-            )
-
     def notes(self, steps: int) -> list[str]:
-        """Says guidance that never begins."""
+        """Says that all is learned from the map that a run begins with, where no row has s = t."""
         told = super().notes(steps)
-        return told if self.guided is None else [*told, *late(self.guidance.start_step, steps)]
+        if self.times.jumps < 1:
+            return told
+        return [*told, f"{self.method}: no row learns a velocity, only steps of the map it begins with: give --init"]
 
     def draw(self, rows: int, generator: Generator, moment: Moment) -> Pieces:
         """Two times a row, the jumps first and of these the whole ones, and the cuts between them."""
