@@ -50,7 +50,7 @@ demo-train: $(VENV)/.dev ## train the demo again: data, training, export, into r
 	@$(BIN)/longjump train facets/meanflow --data $(DEMO)/data --out $(DEMO)/run $$(test -e $(DEMO)/run/recipe.yaml && echo --resume)
 	@$(BIN)/longjump train facets/split-meanflow --init $(DEMO)/run --data $(DEMO)/data --out $(DEMO)/sharp \
 	  $$(test -e $(DEMO)/sharp/recipe.yaml && echo --resume)
-	@$(BIN)/longjump grids $(DEMO)/sharp --data $(DEMO)/data
+	@$(BIN)/longjump grids $(DEMO)/sharp --data $(DEMO)/data --samples 256
 	@$(BIN)/longjump export $(DEMO)/sharp --out $(DEMO)/bundle --name facets-32 --licence Apache-2.0 --force
 	@echo "longjump: done; look at it with: make serve ARGS=$(DEMO)/bundle"
 
