@@ -64,7 +64,8 @@ def table(found: list[dict[str, Any]]) -> str:
     lines = line(head)
     for row, each in zip(rows, found, strict=True):
         lines += [*line(row), *textwrap.wrap(each["summary"], WIDTH, initial_indent="    ", subsequent_indent="    ")]
-    return "\n".join([*lines, "", "'longjump train --list' shows the recipes; --teacher CHECKPOINT gives a teacher."])
+    told = "'longjump train --list' shows recipes; --teacher CHECKPOINT gives a teacher; (teacher): optional."
+    return "\n".join([*lines, "", told])
 
 
 def _facts(name: str, objective: type[Objective]) -> dict[str, Any]:
@@ -76,6 +77,7 @@ def _facts(name: str, objective: type[Objective]) -> dict[str, Any]:
         "name": name,
         "summary": (objective.__doc__ or "").strip().partition("\n")[0],
         "teacher": objective.teacher == "required",
+        "optional_teacher": objective.teacher == "optional",
         "weak_teacher": isinstance(usual, AlignYourFlow),
         "flow_matching_steps": usual.flow_matching_steps if isinstance(usual, FlowFirst) else 0,
         "jvp": objective.jvp,
@@ -87,7 +89,8 @@ def _facts(name: str, objective: type[Objective]) -> dict[str, Any]:
 
 
 def _needs(found: dict[str, Any]) -> str:
-    return ", ".join(word for word, needed in (("teacher", found["teacher"]), ("JVP", found["jvp"])) if needed) or "-"
+    facts = (("teacher", found["teacher"]), ("(teacher)", found["optional_teacher"]), ("JVP", found["jvp"]))
+    return ", ".join(word for word, needed in facts if needed) or "-"
 
 
 def _sampler(sampler: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ def settle(recipe: Recipe, given: Mapping[Role, Path]) -> tuple[Recipe, list[str
     """The recipe as the given checkpoints leave it, and what a person should know about it, a line each.
 
     With `init` a method that would begin with a phase of flow matching begins without; without `weak_teacher` there is
-    no autoguidance. Nothing is read.
+    no autoguidance; a `teacher` that is optional takes the place of averaged weights. Nothing is read.
 
     Raises:
         ValueError: the method needs a checkpoint that is not given, or has no use for one that is.
@@ -31,6 +31,9 @@ def settle(recipe: Recipe, given: Mapping[Role, Path]) -> tuple[Recipe, list[str
     for role in ("teacher", "weak_teacher"):
         if role in given and objective.teacher == "none":
             raise ValueError(f"{method} has no teacher; leave --{role.replace('_', '-')} out")
+    if objective.teacher == "optional" and "teacher" in given and objective.target_ema is not None:
+        changes["target_ema"] = None
+        told.append(f"{method}: the teacher makes the targets, so no weights are averaged for them (target_ema)")
     autoguidance = objective.autoguidance if isinstance(objective, AlignYourFlow) else None
     if autoguidance is not None and "weak_teacher" not in given:
         changes["autoguidance"] = None

@@ -20,7 +20,7 @@ from trainer.adversary import Judge, Judged
 from trainer.company import ALONE, Company, Lender
 from trainer.objectives.parts.moment import Moment
 from trainer.objectives.parts.objective import Draws, Objective
-from trainer.objectives.parts.target import Batch, Marginal, Networks, Target
+from trainer.objectives.parts.target import Batch, Marginal, Networks, Target, Velocity
 from trainer.precision import Precision, autocast
 
 
@@ -79,6 +79,7 @@ class Loss(nn.Module):
             still=self._still if self.dropout else None,
             lagged=self._lagged if self.lagged is not None else None,
             teacher=self._marginal(self.company.teacher),
+            walker=self._walker(self.company.teacher),
             weak=self._marginal(self.company.weak_teacher),
             companion=self.companion,
             both=self._both if headed else None,
@@ -142,17 +143,23 @@ class Loss(nn.Module):
         return self._evaluated("lagged", self.evaluate_lagged, z, *more)
 
     def _marginal(self, lender: Lender | None) -> Marginal | None:
-        """The velocity of a teacher; of one that is told a scale of guidance, at its default."""
+        """The velocity of a teacher."""
+        walker = self._walker(lender)
+        return None if walker is None else lambda z, t, label: walker(z, t, t, label)
+
+    def _walker(self, lender: Lender | None) -> Velocity | None:
+        """A teacher's average velocity; of one that is told a scale of guidance, at its default. It is told no more."""
         if lender is None:
             return None
         flow_map, guidance = lender.flow_map, lender.config.guidance
 
-        def velocity(z: Tensor, t: Tensor, label: Tensor) -> Tensor:
+        def average(z: Tensor, t: Tensor, s: Tensor, label: Tensor, *_: Tensor | None) -> Tensor:
             told = () if guidance is None else (torch.full_like(t, guidance.default),)
+            until = t if flow_map.span == "velocity" else s  # an Euler step
             with torch.no_grad():
-                return self._evaluated("teacher", flow_map.forward, z, t, t, label, *told)
+                return self._evaluated("teacher", flow_map.forward, z, t, until, label, *told)
 
-        return velocity
+        return average
 
     def _evaluated(self, name: str, evaluate: Callable[..., Tensor], z: Tensor, *more: Tensor) -> Tensor:
         self._asked.append((name, len(z), torch.is_grad_enabled()))

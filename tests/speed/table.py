@@ -112,7 +112,7 @@ def pictures(rows: int) -> Dataset:
 
 def teachers(recipe: Recipe) -> Lenders:
     """A teacher of the same size for a method that needs one, and a weak one for autoguidance."""
-    if recipe.objective.teacher == "none":
+    if recipe.objective.teacher != "required":
         return Lenders()
     weak = getattr(recipe.objective, "autoguidance", None) is not None
     return Lenders(teacher("strong"), teacher("weak") if weak else None)

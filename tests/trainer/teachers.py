@@ -14,7 +14,7 @@ from trainer.stream import z_shape
 
 def teachers_for(recipe: Recipe, dataset: Dataset) -> Lenders:
     """What the recipe's method must be given on this data: a teacher, and a weak one where it has autoguidance."""
-    if recipe.objective.teacher == "none":
+    if recipe.objective.teacher != "required":
         return NOBODY
     weak = getattr(recipe.objective, "autoguidance", None) is not None
     return Lenders(random_teacher(dataset), random_teacher(dataset, seed=1) if weak else None)

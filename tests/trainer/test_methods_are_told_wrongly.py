@@ -25,7 +25,8 @@ def test_method_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
         facts = lines[at].split()
         assert objective.span in facts
         assert objective().sampler.kind in facts  # type: ignore[call-arg]
-        assert ("teacher" in lines[at]) == (objective.teacher == "required")
+        assert ("teacher" in facts or "teacher," in facts) == (objective.teacher == "required")
+        assert ("(teacher)" in facts) == (objective.teacher == "optional")
         assert ("JVP" in lines[at]) == objective.jvp
         text = "".join(lines[at:]).replace(" ", "")
         assert objective.reference.replace(" ", "") in text
@@ -48,6 +49,7 @@ def test_program_reads_something_else(capsys: pytest.CaptureFixture[str]) -> Non
     for name, objective in methods().items():
         each, usual = found[name], objective()  # type: ignore[call-arg]
         assert each["teacher"] == (objective.teacher == "required")
+        assert each["optional_teacher"] == (objective.teacher == "optional")
         assert each["jvp"] == objective.jvp
         assert each["span"] == objective.span
         assert each["sampler"] == usual.sampler.model_dump(mode="json")

@@ -84,7 +84,7 @@ def test_idle_teacher_is_taken(refused: Refused, runs: Path, name: str) -> None:
         assert said == f"{name} has no teacher; leave --{option} out"
 
 
-@pytest.mark.parametrize("name", [name for name in DISTILLERS if not name.startswith("ayf")])
+@pytest.mark.parametrize("name", [name for name in [*DISTILLERS, "split-meanflow"] if not name.startswith("ayf")])
 def test_idle_weak_teacher_is_taken(refused: Refused, runs: Path, name: str) -> None:
     words = ["--teacher", str(runs / "points"), "--weak-teacher", str(runs / "points")]
     said = refused(f"points/{name}", *words, data=Path("/nowhere"))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
 from models.flow_map import per_sample
@@ -44,11 +44,22 @@ class SplitMeanFlow(GuidedTimes):
     one that knows jumps between any times, and its steps in a row are learned as one. A share `whole` of the jumps goes
     from 1 to 0, which is what one step asks for.
 
+    Given `--teacher`, that walks the pieces: a map of any jumps by its own, a flow by Euler steps. The network may be
+    another one, and begin from another.
+
+    Guidance enters where s = t, and jumps inherit it. Where there is no such row, `walked_scale` w0 leads the pieces: a
+    map that was trained for the single scale w0 is taught a range, from its own answer without a label,
+
+        u-_w = u-(null) + (w / w0) (u-(c) - u-(null)), w the row's own scale,
+
+    which is the guided flow of scale w for short pieces, and a coarser guess at it for long ones. u- is told w0.
+
     Deviations: the paper distils a guided flow, whose velocity is the target where s = t; here it is that of pairs,
-    guided as in MeanFlow.
+    guided as in MeanFlow. Leading pieces from one scale to another is ours.
     """
 
     reference: ClassVar[str] = "arXiv 2507.16884, interval splitting consistency"
+    teacher: ClassVar[Literal["none", "optional", "required"]] = "optional"
 
     method: Literal["split-meanflow"] = "split-meanflow"
     target_ema: float | None = Field(
@@ -57,15 +68,32 @@ class SplitMeanFlow(GuidedTimes):
     whole: float = Field(0.0, ge=0, le=1, description="share of the jumps that are from 1 to 0")
     pieces: int = Field(2, ge=2, description="K, jumps that a target is made of")
     cuts: Literal["random", "even"] = Field("random", description="where the pieces end")
+    walked_scale: float | None = Field(
+        None, gt=0, description="w0, the one scale of the map that walks, from which pieces are led to each row's own"
+    )
     adaptive_power: float = Field(1.0, ge=0, description="p")
     adaptive_constant: float = Field(1e-3, gt=0, description="c, beside a sum over dimensions")
 
+    @model_validator(mode="after")
+    def _guidance_reaches_the_jumps(self) -> Self:
+        scales, known = self.guidance.range, self.walked_scale
+        if known is None:
+            if self.guidance.guides and self.times.jumps == 1:
+                raise ValueError(
+                    "guidance enters where s = t, and times.jumps is 1, so nothing would be guided; give some rows "
+                    "s = t, or walked_scale, the scale of the map that walks the pieces"
+                )
+        elif scales is None or not scales[0] <= known <= scales[1]:
+            there = "there is none" if scales is None else f"it is {list(scales)}"
+            raise ValueError(f"walked_scale is {known:g}, which guidance.range has to hold, and {there}")
+        return self
+
     def notes(self, steps: int) -> list[str]:
-        """Says that all is learned from the map that a run begins with, where no row has s = t."""
+        """Says that all is learned from another map where no row has s = t."""
         told = super().notes(steps)
         if self.times.jumps < 1:
             return told
-        return [*told, f"{self.method}: no row learns a velocity, only steps of the map it begins with: give --init"]
+        return [*told, f"{self.method}: no row learns a velocity, only steps of another map: give --init or --teacher"]
 
     def draw(self, rows: int, generator: Generator, moment: Moment) -> Pieces:
         """Two times a row, the jumps first and of these the whole ones, and the cuts between them."""
@@ -89,7 +117,7 @@ class SplitMeanFlow(GuidedTimes):
         prediction = networks.u(z, t, s, *condition)
         targets, terms = [], {}
         if jumps:
-            targets.append(self.walked(networks, z[head], draws.path[head], condition.rows(head)))
+            targets.append(self.walked(networks, z[head], draws.path[head], condition.rows(head), moment))
             terms["loss/jump"] = mean_square(prediction[head] - targets[-1])
         if jumps < len(z):
             pairs = Batch(batch.x0[tail], batch.x1[tail], condition.rows(tail), batch.dropped[tail])
@@ -100,17 +128,29 @@ class SplitMeanFlow(GuidedTimes):
         weight = adaptive(prediction - target, self.adaptive_power, self.adaptive_constant)
         return Target(prediction, target, weight, terms)
 
-    def walked(self, networks: Networks, z: Tensor, path: Tensor, condition: Condition) -> Tensor:
+    def walked(self, networks: Networks, z: Tensor, path: Tensor, condition: Condition, moment: Moment) -> Tensor:
         """Average velocity of the jumps along `path` [B, K + 1], [B, ...]; where s = t, the mean of them."""
-        ask: Velocity = networks.lagged or networks.still or networks.u
         at, times = z, path.unbind(1)
         length = times[0] - times[-1]
         walked = torch.zeros_like(z)
         with torch.no_grad():
             for t, s in pairwise(times):
-                u = ask(at, t, s, *condition)
+                u = self.piece(networks, at, t, s, condition, moment)
                 at = at - per_sample(t - s, z) * u
                 # By its share of the way, and not by (z - at) / (t - s), in which z nearly cancels on a short one.
                 share = torch.where(length > 0, (t - s) / torch.where(length > 0, length, 1.0), 1 / (len(times) - 1))
                 walked = walked + per_sample(share, z) * u
         return walked
+
+    def piece(
+        self, networks: Networks, z: Tensor, t: Tensor, s: Tensor, condition: Condition, moment: Moment
+    ) -> Tensor:
+        """u- of one piece [B, ...], led to the rows' own scales."""
+        ask: Velocity = networks.walker or networks.lagged or networks.still or networks.u
+        if self.walked_scale is None:
+            return ask(z, t, s, *condition)
+        assert condition.guidance is not None  # of a range
+        told = replace(condition, guidance=torch.full_like(condition.guidance, self.walked_scale))
+        null = ask(z, t, s, *told.relabelled(torch.full_like(told.label, networks.null_label)))
+        share = self.guidance.scale_at(t, condition.guidance, moment.step) / self.walked_scale
+        return null + per_sample(share, z) * (ask(z, t, s, *told) - null)

@@ -135,6 +135,11 @@ class Guidance(BaseModel):
         plain = batch.dropped | (t < self.t_start) | (t > self.t_end)
         return torch.where(per_sample(plain, guided), batch.velocity, guided)
 
+    def scale_at(self, t: Tensor, scale: Tensor, step: int) -> Tensor:
+        """What rows of `scale` [B] are guided by at t [B], [B]: 1 outside [t_start, t_end] or too early."""
+        guided = (t >= self.t_start) & (t <= self.t_end) & self.active(step)
+        return torch.where(guided, scale, torch.ones_like(scale))
+
     def _mix(self, scale: Tensor | None, like: Tensor) -> tuple[float | Tensor, float | Tensor]:
         """omega and kappa: the settings', or each row's own, broadcast against `like` [B, ...]."""
         if (scale is None) != (self.range is None):

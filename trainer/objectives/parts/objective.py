@@ -55,7 +55,7 @@ class Objective(BaseModel, ABC):
     span: ClassVar[Span]
     reference: ClassVar[str]
     """Paper and equation, as `arXiv 2505.13447, eq. 10`."""
-    teacher: ClassVar[Literal["none", "required"]] = "none"
+    teacher: ClassVar[Literal["none", "optional", "required"]] = "none"
     """Whether it distils another checkpoint."""
     jvp: ClassVar[bool] = False
     """Whether it takes a Jacobian-vector product, or a difference in its place."""

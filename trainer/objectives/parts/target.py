@@ -27,6 +27,7 @@ class Networks(NamedTuple):
     still: Velocity | None = None  # u without dropout, for targets; None where that is u itself
     lagged: Velocity | None = None  # u with averaged weights, without gradient to them; see `target`
     teacher: Marginal | None = None  # velocity of a trained flow
+    walker: Velocity | None = None  # the same teacher as a map, without gradient: u over [s, t], its velocity of a flow
     weak: Marginal | None = None  # of a weaker one, for autoguidance
     companion: Callable[..., Tensor] | None = None  # `Objective.companion`
     both: Callable[..., tuple[Tensor, Tensor]] | None = None  # u and its head's velocity; the companion is a `Head`
