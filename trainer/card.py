@@ -16,6 +16,7 @@ from models.flow_map import FlowMap
 from trainer.objectives import methods
 from trainer.sampling import draw, to_images
 
+SAMPLES_FILE = "samples.png"
 COLUMNS = 12  # samples per class in the grid
 ROWS = 20  # classes in the grid, at most: the first ones
 
@@ -28,10 +29,9 @@ ORIGINS = {
 
 def checkpoint_files(config: CheckpointConfig, flow_map: FlowMap, log: list[dict[str, Any]]) -> dict[str, bytes]:
     """The files by name. `flow_map` has its averaged weights; seeds are 0, 1, 2, ...: nothing is picked."""
-    samples = samples_image(config, flow_map) if config.kind == "image" else samples_plot(config, flow_map)
     last = log[-1] if log else {}
     return {
-        "samples.png": samples,
+        SAMPLES_FILE: samples_of(config, flow_map),
         "curves.png": curves(log),
         "metrics.json": (json.dumps(last, indent=2) + "\n").encode(),
         "README.md": card(config, last).encode(),
@@ -49,6 +49,11 @@ def steps_shown(config: CheckpointConfig) -> list[int]:
 def grid_of(config: CheckpointConfig, steps: int) -> tuple[Step, ...]:
     """The checkpoint's own grid of that many steps."""
     return tuple(Step(*jump) for jump in config.grids[str(steps)])
+
+
+def samples_of(config: CheckpointConfig, flow_map: FlowMap) -> bytes:
+    """samples.png, by the checkpoint's own grids."""
+    return (samples_image if config.kind == "image" else samples_plot)(config, flow_map)
 
 
 def samples_image(config: CheckpointConfig, flow_map: FlowMap) -> bytes:

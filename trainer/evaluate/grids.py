@@ -5,8 +5,9 @@ of samples of the same seeds to pictures of the TRAINING split, so that the test
 A grid that was found is taken where it is also better on samples of other seeds; otherwise the old one stays. What was
 tried is kept, so that a search that was cut off goes on; the same search ends at the same grids.
 
-Of a checkpoint its config.json gets the grids, for `longjump export` and all that follows; of a bundle a new one is
-written. Whatever depends on grids (figures, further precisions, graphs of all steps) is to be made after it.
+Of a checkpoint its config.json gets the grids, for `longjump export` and all that follows, and samples.png is drawn
+again; of a bundle a new one is written. Whatever depends on grids (figures, further precisions, graphs of all steps) is
+to be made after it.
 
 Examples:
   longjump grids runs/facets --data runs/data
@@ -133,7 +134,8 @@ def told(count: int, line: dict[str, Any]) -> str:
 
 def keep(args: argparse.Namespace, bundle: Bundle | None, grids: dict[int, Grid], found: dict[str, Any]) -> None:
     """Write the grids where a model has them, and say where."""
-    from models.checkpoint import find_checkpoint, read_config
+    from models.checkpoint import find_checkpoint, load_checkpoint, read_config
+    from trainer.card import SAMPLES_FILE, samples_of
     from trainer.evaluate.command import RESULTS
     from trainer.evaluate.store import write_file
 
@@ -143,12 +145,16 @@ def keep(args: argparse.Namespace, bundle: Bundle | None, grids: dict[int, Grid]
         changed = {"grids": {**bundle.manifest.grids, **plain}}
         written = write_again(bundle, args.write, changed, {FOUND: text}, args.force)
         print(f"wrote {written.path} ({written.manifest.digest})")
+        if SAMPLES_FILE in written.manifest.files:
+            print(f"{SAMPLES_FILE} there is of the grids before; of a checkpoint it is drawn again")
         return
     folder = find_checkpoint(args.model)
     config = read_config(folder)
     config = config.model_copy(update={"grids": {**config.grids, **plain}})
     write_file(folder / FOUND, text)
     write_file(folder / "config.json", (config.model_dump_json(indent=2) + "\n").encode())
-    print(f"wrote the grids into {folder / 'config.json'}, and {FOUND}")
+    flow_map, _ = load_checkpoint(folder)
+    write_file(folder / SAMPLES_FILE, samples_of(config, flow_map))
+    print(f"wrote the grids into {folder / 'config.json'}, and {FOUND}; drew {SAMPLES_FILE} again with them")
     if (folder / RESULTS).is_file():
         print(f"{RESULTS} there is of the grids before; measure again: longjump eval {args.model} --data {args.data}")

@@ -17,7 +17,8 @@ from export.export import export
 from export.runtime.bundle import open_bundle, write_bundle
 from export.runtime.grids import Grid, flow_grid
 from export.runtime.sampler import sample
-from models.checkpoint import read_config
+from models.checkpoint import load_checkpoint, read_config
+from trainer.card import samples_of
 from trainer.data.arrays import Split
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.data.folder import Built, write_dataset
@@ -110,6 +111,8 @@ def test_checkpoint_exports_the_old_grid(grids: Callable[..., tuple[int, str]], 
     assert after.grids["2"][1][0] == pytest.approx(0.3, abs=0.03)
     assert after.grids["1"] == before.grids["1"]
     assert after.model_copy(update={"grids": before.grids}) == before
+    flow_map, _ = load_checkpoint(run)
+    assert (run / "samples.png").read_bytes() == samples_of(after, flow_map) != samples_of(before, flow_map)
     bundle = export(run, tmp_path / "bundle", licence="CC0-1.0")
     assert bundle.manifest.grid(2)[1].t == after.grids["2"][1][0]
     found = json.loads((run / "grids.json").read_text())
