@@ -2,8 +2,8 @@
 
 Even times need not be the best. This tries others, by the kernel distance (kid_enetlite0, lower is better)
 of samples of the same seeds to pictures of the TRAINING split, so that the test split is still new to `longjump eval`.
-A grid that was found is taken where it is also better on samples of other seeds; otherwise the old one stays. What was
-tried is kept, so that a search that was cut off goes on; the same search ends at the same grids.
+A grid that was found is taken where it is also better on samples of other seeds, by 1 % or more; otherwise the old one
+stays. What was tried is kept, so that a search that was cut off goes on; the same search ends at the same grids.
 
 Of a checkpoint its config.json gets the grids, for `longjump export` and all that follows, and samples.png is drawn
 again; of a bundle a new one is written. Whatever depends on grids (figures, further precisions, graphs of all steps) is

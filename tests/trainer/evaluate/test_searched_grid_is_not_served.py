@@ -76,6 +76,23 @@ def test_best_grid_of_a_field_is_missed(tmp_path: Path, extractor: Extractor) ->
     assert line["searched"][0] == pytest.approx(best[0], abs=0.03)
 
 
+@pytest.mark.parametrize(("gain", "taken"), [(0.02, True), (0.005, False), (-0.02, False)])
+def test_chance_is_taken(
+    tmp_path: Path, extractor: Extractor, monkeypatch: pytest.MonkeyPatch, gain: float, taken: bool
+) -> None:
+    """Better times must be worth it on other seeds; what was found is told all the same."""
+
+    def figures(self: Trial, grid: Grid, seed: int) -> list[float]:
+        return [abs(grid[1].t - 0.3) if seed == 0 else 1 - gain * (grid[1].t != 0.5), 1.0]
+
+    monkeypatch.setattr(Trial, "figures", figures)
+    store = Store(tmp_path / "cache", shown=False)
+    trial = Trial(field(0.12), noise(0.12, tmp_path / "noise"), 16, 0, 64, store, extractor)
+    line, grid = trial.search(2, Family(0.0), (0.5,))
+    assert line["searched"][0] == pytest.approx(0.3, abs=0.03)
+    assert (line["taken"], grid is not None) == (taken, taken)
+
+
 @pytest.fixture
 def grids(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., tuple[int, str]]:
     """`grids(MODEL, "--data", PATH, ...)`: the command's exit code and all it said."""
