@@ -148,7 +148,8 @@ class Loss(nn.Module):
         return None if walker is None else lambda z, t, label: walker(z, t, t, label)
 
     def _walker(self, lender: Lender | None) -> Velocity | None:
-        """A teacher's average velocity; of one that is told a scale of guidance, at its default. It is told no more."""
+        """A teacher's average velocity; of one that is told a scale of guidance, at its default. It is not told of
+        augmentation."""
         if lender is None:
             return None
         flow_map, guidance = lender.flow_map, lender.config.guidance

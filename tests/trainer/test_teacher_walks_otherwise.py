@@ -19,7 +19,7 @@ from trainer.data.dataset import Dataset, open_dataset
 from trainer.loop import train
 from trainer.objectives.parts.target import Networks
 from trainer.recipe import Recipe
-from trainer.start import settle
+from trainer.start import read_lenders, settle
 from trainer.step import Loss
 
 Tiny = Callable[..., Recipe]
@@ -88,12 +88,56 @@ def test_average_is_kept_for_nothing(tiny: Tiny) -> None:
     assert told == ["split-meanflow: the teacher makes the targets, so no weights are averaged for them (target_ema)"]
 
 
+def test_run_that_learns_nothing_is_not_told(tiny: Tiny) -> None:
+    """Where all rows are jumps, only another map's steps are learned, and something must hold that map still."""
+    jumps = tiny("points/split-meanflow", "objective.times.jumps=1")
+    held = tiny("points/split-meanflow", "objective.times.jumps=1", "objective.target_ema=0.99")
+    (nothing,), (loose,) = settle(jumps, {})[1], settle(jumps, {"init": Path("nowhere")})[1]
+    assert nothing.endswith("give --init or --teacher")
+    assert "nothing holds them to what --init knew" in loose
+    assert settle(held, {"init": Path("nowhere")})[1] == []
+    assert settle(jumps, {"teacher": Path("nowhere")})[1] == []
+    assert settle(tiny("points/split-meanflow"), {})[1] == []
+
+
+def test_range_of_a_teacher_that_has_none(tiny: Tiny) -> None:
+    """Jumps would be told scales that they do not have."""
+    recipe = tiny("points/split-meanflow", "objective.guidance={range: [1, 3]}")
+    with pytest.raises(ValueError, match=r"which objective\.walked_scale has to name for a range"):
+        settle(recipe, {"teacher": Path("nowhere")})
+
+
+@pytest.mark.parametrize(
+    ("kappa", "role", "told"),
+    [
+        (0.0, "teacher", "--teacher is guided by 1, and objective.walked_scale is 1.5; set it to 1"),
+        (0.0, "init", "--init is guided by 1, and"),
+        (0.5, "teacher", "--teacher is guided by 2, and"),
+        (0.334, "teacher", None),  # of 1.5015, as a person rounds it
+    ],
+)
+def test_scale_of_the_walking_map_is_another(
+    tmp_path: Path, tiny: Tiny, plane: Path, kappa: float, role: str, told: str | None
+) -> None:
+    walker = tiny("points/meanflow", "run.steps=1", f"objective.guidance={{kappa: {kappa}}}")
+    train(walker, open_dataset(plane), tmp_path / "map")
+    guidance = "objective.guidance={range: [1, 3]}"
+    recipe = tiny("points/split-meanflow", "run.steps=1", guidance, "objective.walked_scale=1.5")
+    lenders = read_lenders({role: tmp_path / "map"})  # type: ignore[dict-item]
+    if told is None:
+        train(recipe, open_dataset(plane), tmp_path / "run", lenders=lenders)
+        return
+    with pytest.raises(ValueError, match=told):
+        train(recipe, open_dataset(plane), tmp_path / "run", lenders=lenders)
+
+
 @pytest.mark.usefixtures("plain_cards")
 def test_teacher_changes_nothing(
     tmp_path: Path, tiny: Tiny, tiny_command: Callable[..., list[str]], plane: Path, weights: Any
 ) -> None:
     """By the command line, of a range of guidance; the checkpoint names it and the range."""
-    train(tiny("points/meanflow", "run.seed=1"), open_dataset(plane), tmp_path / "map")
+    one = "objective.guidance={kappa: 0.3333}"
+    train(tiny("points/meanflow", "run.seed=1", one), open_dataset(plane), tmp_path / "map")
     guidance = "objective.guidance={range: [1, 3], default: 1.5}"
     recipe = tiny_command("points/split-meanflow", "objective.times.jumps=1", guidance, "objective.walked_scale=1.5")
     found = {}
@@ -109,3 +153,7 @@ def test_teacher_changes_nothing(
     assert config.origin["teacher"]["method"] == "meanflow"
     assert config.guidance == GuidanceInput(min=1, max=3, default=1.5)
     assert "teacher" not in read_config(found["alone"]).origin
+    again = ["train", *recipe, "--data", str(plane), "--out", str(tmp_path / "taught"), "--device", "cpu", "--resume"]
+    assert longjump.main([*again, "--teacher", str(tmp_path / "map")]) == 0
+    assert longjump.main([*again, "--teacher", str(tmp_path / "alone")]) == 2
+    assert longjump.main(again) == 2

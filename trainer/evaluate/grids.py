@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 from trainer.evaluate.model import add_model_arguments, open_device, open_model, read_steps, refuse_misfit, write_again
 
 if TYPE_CHECKING:
+    from torch import device
+
     from export.runtime.bundle import Bundle
     from export.runtime.grids import Grid
     from export.runtime.manifest import Manifest
@@ -98,9 +100,9 @@ def run(args: argparse.Namespace) -> int:
         if grid is not None:
             grids[count] = grid
     if not grids:
-        print("no grid was better than the model's own; nothing is written")
+        print("no grid was better than the model's own by 1 %; nothing is written")
         return 0
-    keep(args, bundle, grids, {**trial.about(), "steps": found})
+    keep(args, bundle, grids, {**trial.about(), "steps": found}, device)
     return 0
 
 
@@ -128,12 +130,14 @@ def told(count: int, line: dict[str, Any]) -> str:
     if before == after:
         return f"{count} steps: nothing better than {before} was found"
     first, second = line["kid_enetlite0"]
-    verdict = "taken" if line["taken"] else "not taken"
+    verdict = "taken" if line["taken"] else "not taken, which is for 1 % or more"
     return f"{count} steps: {before} -> {after}; kid_enetlite0 on other seeds {first:.4g} -> {second:.4g}: {verdict}"
 
 
-def keep(args: argparse.Namespace, bundle: Bundle | None, grids: dict[int, Grid], found: dict[str, Any]) -> None:
-    """Write the grids where a model has them, and say where."""
+def keep(
+    args: argparse.Namespace, bundle: Bundle | None, grids: dict[int, Grid], found: dict[str, Any], device: device
+) -> None:
+    """Write the grids where a model has them, the config last, and say where."""
     from models.checkpoint import find_checkpoint, load_checkpoint, read_config
     from trainer.card import SAMPLES_FILE, samples_of
     from trainer.evaluate.command import RESULTS
@@ -151,10 +155,11 @@ def keep(args: argparse.Namespace, bundle: Bundle | None, grids: dict[int, Grid]
     folder = find_checkpoint(args.model)
     config = read_config(folder)
     config = config.model_copy(update={"grids": {**config.grids, **plain}})
+    flow_map, _ = load_checkpoint(folder)
+    drawn = samples_of(config, flow_map.to(device))
+    write_file(folder / SAMPLES_FILE, drawn)
     write_file(folder / FOUND, text)
     write_file(folder / "config.json", (config.model_dump_json(indent=2) + "\n").encode())
-    flow_map, _ = load_checkpoint(folder)
-    write_file(folder / SAMPLES_FILE, samples_of(config, flow_map))
     print(f"wrote the grids into {folder / 'config.json'}, and {FOUND}; drew {SAMPLES_FILE} again with them")
     if (folder / RESULTS).is_file():
         print(f"{RESULTS} there is of the grids before; measure again: longjump eval {args.model} --data {args.data}")

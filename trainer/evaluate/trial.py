@@ -93,7 +93,7 @@ class Trial:
 
         found = search(times, self.generator.t_max, score)
         before, after = (self.figures(self._grid(family, each), self.seed + self.samples) for each in (times, found))
-        taken = found != times and after[0] < (1 - WORTH) * before[0]
+        taken = found != times and before[0] - after[0] >= WORTH * abs(before[0])
         pairs = {name: [one, two] for name, one, two in zip(FIGURES, before, after, strict=True)}
         line = {"before": list(times), "searched": list(found), "taken": taken, **pairs}
         return line, self._grid(family, found) if taken else None

@@ -52,7 +52,8 @@ class SplitMeanFlow(GuidedTimes):
 
         u-_w = u-(null) + (w / w0) (u-(c) - u-(null)), w the row's own scale,
 
-    which is the guided flow of scale w for short pieces, and a coarser guess at it for long ones. u- is told w0.
+    which is the guided flow of scale w for short pieces, and a coarser guess at it for long ones. u- is told w0, and
+    counts as guided by it at all times.
 
     Deviations: the paper distils a guided flow, whose velocity is the target where s = t; here it is that of pairs,
     guided as in MeanFlow. Leading pieces from one scale to another is ours.
@@ -81,19 +82,14 @@ class SplitMeanFlow(GuidedTimes):
             if self.guidance.guides and self.times.jumps == 1:
                 raise ValueError(
                     "guidance enters where s = t, and times.jumps is 1, so nothing would be guided; give some rows "
-                    "s = t, or walked_scale, the scale of the map that walks the pieces"
+                    "s = t, or walked_scale, the scale of the map that walks the pieces, and range"
                 )
         elif scales is None or not scales[0] <= known <= scales[1]:
             there = "there is none" if scales is None else f"it is {list(scales)}"
-            raise ValueError(f"walked_scale is {known:g}, which guidance.range has to hold, and {there}")
+            raise ValueError(
+                f"walked_scale is {known:g}, which guidance.range has to hold, and {there}; or walked_scale=null"
+            )
         return self
-
-    def notes(self, steps: int) -> list[str]:
-        """Says that all is learned from another map where no row has s = t."""
-        told = super().notes(steps)
-        if self.times.jumps < 1:
-            return told
-        return [*told, f"{self.method}: no row learns a velocity, only steps of another map: give --init or --teacher"]
 
     def draw(self, rows: int, generator: Generator, moment: Moment) -> Pieces:
         """Two times a row, the jumps first and of these the whole ones, and the cuts between them."""

@@ -76,14 +76,15 @@ def test_best_grid_of_a_field_is_missed(tmp_path: Path, extractor: Extractor) ->
     assert line["searched"][0] == pytest.approx(best[0], abs=0.03)
 
 
+@pytest.mark.parametrize("before", [1.0, -0.001])  # an unbiased distance may be below 0
 @pytest.mark.parametrize(("gain", "taken"), [(0.02, True), (0.005, False), (-0.02, False)])
 def test_chance_is_taken(
-    tmp_path: Path, extractor: Extractor, monkeypatch: pytest.MonkeyPatch, gain: float, taken: bool
+    tmp_path: Path, extractor: Extractor, monkeypatch: pytest.MonkeyPatch, gain: float, taken: bool, before: float
 ) -> None:
     """Better times must be worth it on other seeds; what was found is told all the same."""
 
     def figures(self: Trial, grid: Grid, seed: int) -> list[float]:
-        return [abs(grid[1].t - 0.3) if seed == 0 else 1 - gain * (grid[1].t != 0.5), 1.0]
+        return [abs(grid[1].t - 0.3) if seed == 0 else before - abs(before) * gain * (grid[1].t != 0.5), 1.0]
 
     monkeypatch.setattr(Trial, "figures", figures)
     store = Store(tmp_path / "cache", shown=False)

@@ -135,10 +135,3 @@ REFUSED = {
 def test_nonsense_is_taken(override) -> None:
     with pytest.raises(ValueError, match=REFUSED[override]):
         load_recipe("points/split-meanflow", ["objective.label_dropout=0", override])
-
-
-def test_run_from_nothing_learns_nothing_unsaid() -> None:
-    """Where all rows are jumps, only steps of the first map are learned."""
-    (note,) = SplitMeanFlow(times=JUMPS).notes(100)
-    assert "give --init" in note
-    assert SplitMeanFlow().notes(100) == []

@@ -56,7 +56,7 @@ class Objective(BaseModel, ABC):
     reference: ClassVar[str]
     """Paper and equation, as `arXiv 2505.13447, eq. 10`."""
     teacher: ClassVar[Literal["none", "optional", "required"]] = "none"
-    """Whether it distils another checkpoint."""
+    """Whether it learns from another checkpoint, must or may."""
     jvp: ClassVar[bool] = False
     """Whether it takes a Jacobian-vector product, or a difference in its place."""
     no_average: ClassVar[str | None] = None
