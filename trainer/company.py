@@ -16,7 +16,7 @@ from models.checkpoint import CheckpointConfig, find_checkpoint, find_weights, l
 from models.flow_map import FlowMap
 from trainer.adversary import Judge
 from trainer.objectives import methods
-from trainer.objectives.parts.guided_times import GuidedTimes
+from trainer.objectives.parts.objective import Objective
 
 Role = Literal["teacher", "weak_teacher", "init"]
 
@@ -88,13 +88,15 @@ class Lenders:
 
     def _refuse_other_scale(self, config: CheckpointConfig) -> None:
         """Raise ValueError where what walks a method's pieces is guided by another scale than `walked_scale` says."""
-        walked = config.recipe.get("objective", {}).get("walked_scale")
+        objective = _objective(config)
+        walked = None if objective is None else objective.scale_walked
         option, walker = ("--teacher", self.teacher) if self.teacher is not None else ("--init", self.init)
         if walked is None or walker is None:
             return
         if walker is self.init and walker.config.guidance is not None:
             return  # its own input is told it
-        scale = _scale(walker.config)
+        learned = _objective(walker.config)
+        scale = None if learned is None else learned.scale_of(walker.config.step)
         if scale is not None and abs(scale - walked) > 0.01 * walked:
             raise ValueError(
                 f"{option} is guided by {scale:.3g}, and objective.walked_scale is {walked:g}; set it to {scale:.3g}"
@@ -133,20 +135,13 @@ def _guided(config: CheckpointConfig) -> str | None:
     """The scale that its velocity is guided by when it is asked, for a person; None for a plain model."""
     if config.guidance is not None:
         return None if config.guidance.default == 1 else f"{config.guidance.default:g}"
-    objective = methods()[config.method].model_validate(config.recipe["objective"]) if config.recipe else None
+    objective = _objective(config)
     return objective.guided if objective is not None and objective.guides_by(config.step) else None
 
 
-def _scale(config: CheckpointConfig) -> float | None:
-    """The scale that its jumps are guided by when it is asked; None where the checkpoint alone does not tell."""
-    if config.method == "flow-matching":
-        return 1.0
-    objective = methods()[config.method].model_validate(config.recipe["objective"]) if config.recipe else None
-    if not isinstance(objective, GuidedTimes):
-        return None
-    if objective.guides_by(config.step):
-        return objective.guidance.scale
-    return None if objective.times.jumps == 1 else 1.0  # of jumps alone it is that of another map
+def _objective(config: CheckpointConfig) -> Objective | None:
+    """The method and its settings; None for a checkpoint without a recipe."""
+    return methods()[config.method].model_validate(config.recipe["objective"]) if config.recipe else None
 
 
 def begin_from(flow_map: FlowMap, init: Lender) -> None:

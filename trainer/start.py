@@ -9,7 +9,6 @@ from trainer.adversary import adversary_of
 from trainer.company import Lenders, Role, lender
 from trainer.objectives.parts.align_your_flow import AlignYourFlow
 from trainer.objectives.parts.flow_first import FlowFirst
-from trainer.objectives.split_meanflow import SplitMeanFlow
 from trainer.recipe import Recipe
 
 
@@ -35,8 +34,7 @@ def settle(recipe: Recipe, given: Mapping[Role, Path]) -> tuple[Recipe, list[str
     if objective.teacher == "optional" and "teacher" in given and objective.target_ema is not None:
         changes["target_ema"] = None
         told.append(f"{method}: the teacher makes the targets, so no weights are averaged for them (target_ema)")
-    if isinstance(objective, SplitMeanFlow):
-        told += _walkers(objective, given)
+    told += objective.check_given(given)
     autoguidance = objective.autoguidance if isinstance(objective, AlignYourFlow) else None
     if autoguidance is not None and "weak_teacher" not in given:
         changes["autoguidance"] = None
@@ -59,27 +57,6 @@ def settle(recipe: Recipe, given: Mapping[Role, Path]) -> tuple[Recipe, list[str
     if changes:
         recipe = recipe.model_copy(update={"objective": objective.model_copy(update=changes)})
     return recipe, told + recipe.objective.notes(recipe.run.steps)
-
-
-def _walkers(objective: SplitMeanFlow, given: Mapping[Role, Path]) -> list[str]:
-    """What a person should know of the map that walks. Raises ValueError for a range that it does not have."""
-    if "teacher" in given:
-        if objective.guidance.range is not None and objective.walked_scale is None:
-            raise ValueError(
-                "the teacher walks at one scale of guidance, which objective.walked_scale has to name for a range; set "
-                "it, or leave objective.guidance.range out"
-            )
-        return []
-    if objective.times.jumps < 1:
-        return []
-    if "init" not in given:
-        return [f"{objective.method}: no row learns a velocity, only steps of another map: give --init or --teacher"]
-    if objective.target_ema is None:
-        return [
-            f"{objective.method}: no row learns a velocity, and the weights in training walk: nothing holds them to "
-            "what --init knew (objective.target_ema=0.9999 does, or --teacher)"
-        ]
-    return []
 
 
 def read_lenders(given: Mapping[Role, Path]) -> Lenders:

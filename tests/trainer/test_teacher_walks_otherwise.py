@@ -100,6 +100,19 @@ def test_run_that_learns_nothing_is_not_told(tiny: Tiny) -> None:
     assert settle(tiny("points/split-meanflow"), {})[1] == []
 
 
+def test_plain_flow_counts_as_guided(tmp_path: Path, tiny: Tiny, plane: Path) -> None:
+    train(tiny("points/flow-matching", "run.steps=1"), open_dataset(plane), tmp_path / "flow")
+    guidance = "objective.guidance={range: [1, 3]}"
+    for scale, wrong in ((1.5, "--teacher is guided by 1, and"), (1, None)):
+        recipe = tiny("points/split-meanflow", "run.steps=1", guidance, f"objective.walked_scale={scale}")
+        lenders = read_lenders({"teacher": tmp_path / "flow"})
+        if wrong is None:
+            train(recipe, open_dataset(plane), tmp_path / "run", lenders=lenders)
+        else:
+            with pytest.raises(ValueError, match=wrong):
+                train(recipe, open_dataset(plane), tmp_path / "run", lenders=lenders)
+
+
 def test_range_of_a_teacher_that_has_none(tiny: Tiny) -> None:
     """Jumps would be told scales that they do not have."""
     recipe = tiny("points/split-meanflow", "objective.guidance={range: [1, 3]}")

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from trainer.evaluate.model import add_model_arguments, open_device, open_model, read_steps, refuse_misfit, write_again
 
 if TYPE_CHECKING:
-    from torch import device
+    import torch
 
     from export.runtime.bundle import Bundle
     from export.runtime.grids import Grid
@@ -135,7 +135,7 @@ def told(count: int, line: dict[str, Any]) -> str:
 
 
 def keep(
-    args: argparse.Namespace, bundle: Bundle | None, grids: dict[int, Grid], found: dict[str, Any], device: device
+    args: argparse.Namespace, bundle: Bundle | None, grids: dict[int, Grid], found: dict[str, Any], device: torch.device
 ) -> None:
     """Write the grids where a model has them, the config last, and say where."""
     from models.checkpoint import find_checkpoint, load_checkpoint, read_config

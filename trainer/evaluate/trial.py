@@ -24,7 +24,6 @@ FORMAT = 1
 FIGURES = ("kid_enetlite0", "fd_enetlite0")
 """The first is what is searched by: unlike the second it does not depend on the number of samples but by chance."""
 
-
 WORTH = 0.01
 """How much smaller the kernel distance must be on other seeds for a grid to be taken. Less is chance."""
 

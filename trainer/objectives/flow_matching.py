@@ -29,6 +29,10 @@ class FlowMatching(Objective):
     method: Literal["flow-matching"] = "flow-matching"
     t: TimeLaw = LogitNormal(mean=0.0)
 
+    def scale_of(self, step: int) -> float | None:
+        """That of the plain conditional model."""
+        return 1.0
+
     def draw(self, rows: int, generator: Generator, moment: Moment) -> Draws:
         """Times with s = t."""
         t = self.t.draw(rows, generator)

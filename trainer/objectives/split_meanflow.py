@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import ClassVar, Literal, Self
@@ -90,6 +91,31 @@ class SplitMeanFlow(GuidedTimes):
                 f"walked_scale is {known:g}, which guidance.range has to hold, and {there}; or walked_scale=null"
             )
         return self
+
+    @property
+    def scale_walked(self) -> float | None:
+        """w0."""
+        return self.walked_scale
+
+    def check_given(self, given: Collection[str]) -> list[str]:
+        """Refuses a range that a teacher does not have; says a run that learns nothing, or that nothing holds."""
+        if "teacher" in given:
+            if self.guidance.range is not None and self.walked_scale is None:
+                raise ValueError(
+                    "the teacher walks at one scale of guidance, which objective.walked_scale has to name for a range; "
+                    "set it, or leave objective.guidance.range out"
+                )
+            return []
+        if self.times.jumps < 1:
+            return []
+        if "init" not in given:
+            return [f"{self.method}: no row learns a velocity, only steps of another map: give --init or --teacher"]
+        if self.target_ema is None:
+            return [
+                f"{self.method}: no row learns a velocity, and the weights in training walk: nothing holds them to "
+                "what --init knew (objective.target_ema=0.9999 does, or --teacher)"
+            ]
+        return []
 
     def draw(self, rows: int, generator: Generator, moment: Moment) -> Pieces:
         """Two times a row, the jumps first and of these the whole ones, and the cuts between them."""

@@ -40,6 +40,12 @@ class GuidedTimes(Objective):
         """Whether guidance has begun."""
         return self.guidance.active(step)
 
+    def scale_of(self, step: int) -> float | None:
+        """That of the velocities in the target, which jumps inherit; of jumps alone it is another map's."""
+        if self.guides_by(step):
+            return self.guidance.scale
+        return 1.0 if self.times.jumps < 1 else None
+
     def check_batch(self, rows: int) -> None:
         """Raise ValueError for a batch without a jump."""
         if self.times.jumps == 0:

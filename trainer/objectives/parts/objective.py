@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
@@ -97,6 +98,21 @@ class Objective(BaseModel, ABC):
     def check_model(self, model: AnyArchitecture) -> None:
         """Raise ValueError where the network counts on something else than the method."""
         return
+
+    def check_given(self, given: Collection[str]) -> list[str]:
+        """What a person should know of a run with the checkpoints of these roles, a line each. Raises ValueError where
+        they do not go with the settings."""
+        return []
+
+    def scale_of(self, step: int) -> float | None:
+        """The scale of guidance of the model's jumps after this step, by its default; None where the settings do not
+        tell, as of one that learns from another."""
+        return None
+
+    @property
+    def scale_walked(self) -> float | None:
+        """The scale that the map it learns the steps of must have; None: any."""
+        return None
 
     def notes(self, steps: int) -> list[str]:
         """What a person should know before a run of `steps` that they may not expect of it, a line each."""
