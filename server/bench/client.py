@@ -21,7 +21,7 @@ from server.bench.arrivals import Ask
 Address = tuple[str, int]
 
 PATIENCE = 60.0
-"""Seconds after which an unanswered `Connection` gives up."""
+"""Seconds after which an unanswered `Connection` gives up, and a closed loop that waits for more answers."""
 
 MOST_CONNECTIONS = 900
 """Of one Load; further requests wait for a free one, which counts as their latency. Below select's 1,024."""
@@ -141,12 +141,19 @@ class Load:
         answers += [Answer(one.steps, intended - start, gone, gone, 0) for one, intended in waiting]
         return answers + self._give_up()
 
-    def closed_loop(self, asks: Iterator[Ask], seconds: float) -> list[Answer]:
-        """Keep every connection busy for `seconds`; the answers that came in that time."""
+    def closed_loop(self, asks: Iterator[Ask], seconds: float, at_least: int = 0) -> list[Answer]:
+        """Keep every connection busy for `seconds`, and beyond them until `at_least` answers are there; the answers
+        that came in that time, in the order in which they came.
+
+        Beyond `seconds` for at most PATIENCE: fewer answers than `at_least` mean that it gave up.
+        """
         answers: list[Answer] = []
         with _quiet_collector():
             self._start = start = time.perf_counter()
-            while (left := start + seconds - time.perf_counter()) > 0:
+            while True:
+                end = start + seconds + (PATIENCE if len(answers) < at_least else 0.0)
+                if (left := end - time.perf_counter()) <= 0:
+                    break
                 while self._free:
                     self._send(next(asks), time.perf_counter())
                 answers += self._receive(left)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from server.bench.arrivals import Mix, endless
-from server.bench.client import Address, Load
+from server.bench.client import PATIENCE, Address, Load
 from server.bench.contenders import Contender
 from server.bench.figures import Target, median
 from server.bench.floor import Floor, Floors
@@ -16,6 +16,9 @@ LIMIT = 0.95
 PNG_LIMIT = 1.05
 PNG_IMAGES = 64
 ROUNDS = 3
+
+FEWEST = 16
+"""Answers that a rate is counted of, however short its stretch: on a busy machine none may come in that."""
 
 TRY_PART = 0.2
 """Of a round's seconds, for which the raw loop tries each batch."""
@@ -64,16 +67,18 @@ def warm_seconds(setup: Setup) -> float:
 
 
 def rate(setup: Setup, contender: Contender, address: Address, mix: Mix, first_seed: int = 0) -> float:
-    """Answers per second of a closed loop of `setup.seconds`, after a short one that warms.
+    """Answers per second of a closed loop of `setup.seconds` and at least FEWEST answers, after a short one that warms.
 
-    OSError if some were not 200: the figure would be of something else.
+    OSError if some were not 200, or too few came: the figure would be of something else.
     """
     asks = endless(mix, contender.write_patient, setup.rng(), first_seed)
     with Load(address, CONNECTIONS) as load:
         load.closed_loop(asks, warm_seconds(setup))
     with Load(address, CONNECTIONS) as load:
-        answers = load.closed_loop(asks, setup.seconds)
+        answers = load.closed_loop(asks, setup.seconds, FEWEST)
     others = {answer.status for answer in answers} - {200}
     if others:
         raise OSError(f"{contender.name} answered {sorted(others)} to {CONNECTIONS} connections at once")
-    return len(answers) / setup.seconds
+    if len(answers) < FEWEST:
+        raise OSError(f"{contender.name} gave {len(answers)} answers in {setup.seconds + PATIENCE:g} s, not {FEWEST}")
+    return len(answers) / max(setup.seconds, answers[-1].done)

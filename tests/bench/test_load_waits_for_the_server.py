@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from server.bench import client
 from server.bench.arrivals import Ask, draw, endless, poisson
 from server.bench.client import Address, Connection, Load, _parse
 
@@ -104,6 +105,23 @@ def test_closed_loop_asks_again_after_each_answer() -> None:
         answers = load.closed_loop(asks, 0.1)
     assert len(answers) > 3
     assert len(set(received)) == len(received), "no seed twice"
+
+
+def test_closed_loop_waits_for_answers_that_its_time_was_too_short_for() -> None:
+    """A busy machine may answer nothing in a short stretch; a rate of 0 then ended the bench."""
+    asks = endless(((1, 1.0),), lambda steps, seed: b"GET /%d HTTP/1.1\r\n\r\n" % seed, random.Random(0))
+    with service() as (address, _), Load(address, connections=3) as load:
+        assert load.closed_loop(asks, 0.0) == []
+        answers = load.closed_loop(asks, 0.0, at_least=10)
+    assert len(answers) >= 10
+    assert [answer.done for answer in answers] == sorted(answer.done for answer in answers)
+
+
+def test_closed_loop_gives_up_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "PATIENCE", 0.05)
+    asks = endless(((1, 1.0),), lambda steps, seed: GET, random.Random(0))
+    with service(held=100) as (address, _), Load(address, connections=3) as load:
+        assert load.closed_loop(asks, 0.0, at_least=1) == []
 
 
 def test_events_happen_between_requests() -> None:
