@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -103,7 +104,7 @@ class Slow(nn.Module):
 def test_measuring_takes_for_ever(each: float, calls: int, expected: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a second, a hundred times at most, or once where once is longer than that; the warm-up is left out."""
     net = Slow(each)
-    monkeypatch.setattr("models.cost.time.perf_counter", lambda: net.now)
+    monkeypatch.setattr("models.cost.time", SimpleNamespace(perf_counter=lambda: net.now))
     assert seconds(net, (2,), 1) == pytest.approx(expected)
     assert abs(net.calls - calls) <= 1
     assert BUDGET < 1
@@ -133,7 +134,7 @@ class Stopped(Slow):
 
 def test_measured_with_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     net = Slow(0.1)
-    monkeypatch.setattr("models.cost.time.perf_counter", lambda: net.now)
+    monkeypatch.setattr("models.cost.time", SimpleNamespace(perf_counter=lambda: net.now))
     wanted = torch.get_num_threads() + 1
     seconds(net, (2,), wanted)
     assert net.threads == {wanted}

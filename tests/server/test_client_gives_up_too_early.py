@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -99,7 +100,7 @@ def script() -> Iterator[Script]:
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that the client wanted to wait; it does not."""
     waits: list[float] = []
-    monkeypatch.setattr(longjump_client.time, "sleep", waits.append)
+    monkeypatch.setattr(longjump_client, "time", SimpleNamespace(sleep=waits.append))
     return waits
 
 

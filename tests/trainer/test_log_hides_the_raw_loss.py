@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -75,7 +76,7 @@ def test_row_is_of_one_step_only(tmp_path: Path, tiny: Tiny, data_for: Data) -> 
 
 def test_time_of_a_save_counts_as_training(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 10.0, 12.0, 22.0])  # made, read, paused until, read
-    monkeypatch.setattr("trainer.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("trainer.progress.time", SimpleNamespace(monotonic=lambda: next(clock)))
     meter = Meter(5, Processes("cpu"))
     meter.add({"loss": torch.ones(5)})
     meter.step(torch.tensor(1.0))
@@ -110,7 +111,7 @@ def test_log_is_not_json(tmp_path: Path) -> None:
 def test_utilisation_leaves_out_a_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     """Operations of all pieces over what the device could have done in the same time; unknown stays unknown."""
     clock = iter([0.0, 10.0, 20.0, 30.0])
-    monkeypatch.setattr("trainer.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("trainer.progress.time", SimpleNamespace(monotonic=lambda: next(clock)))
     meter = Meter(5, Processes("cpu"), peak=100.0)
     for flops, expected in (((200, 300), 0.5), ((400,), 0.4), ((200, None), None)):
         for piece in flops:

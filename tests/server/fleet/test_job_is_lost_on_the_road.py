@@ -45,7 +45,7 @@ def run(request: pytest.FixtureRequest, server: RedisServer, tmp_path: Path) -> 
         async def whole() -> None:
             road: Road = MemoryRoad(bounds)
             if request.param == "redis":
-                road = RedisRoad(server.url, bounds, fleet=tmp_path.name[-40:])
+                road = RedisRoad(server.url, bounds, lease=60.0, fleet=tmp_path.name[-40:])
             async with road:
                 await test(road)
                 await until_over(road)
