@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.muon import SingleMuon
 from trainer.recipe import Optimiser
 
 HIDDEN = (".blocks.", ".resample.")
@@ -51,8 +52,12 @@ class Optimisers:
             else torch.optim.AdamW(rest, lr=settings.lr, betas=settings.betas, weight_decay=decay)
         ]
         if matrices:
-            muon = torch.optim.Muon(matrices, lr=settings.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
-            self.parts.append(muon)
+            on_cpu = matrices[0][1].device.type == "cpu"
+            self.parts.append(
+                SingleMuon(matrices, lr=settings.lr, weight_decay=decay)
+                if on_cpu
+                else torch.optim.Muon(matrices, lr=settings.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+            )
         self.parameters = [value for _, value in rest + matrices]
         self.others: list[torch.optim.Optimizer] = []
         """Those that others step, whose state is kept with these."""

@@ -47,8 +47,8 @@ class Optimiser(Schedule):
 
     - `adamw`,
     - `radam`, its rectified form, which the consistency-model recipes use (arXiv 2303.01469, appendix C),
-    - `muon`, which orthogonalises the update of the blocks' matrices (torch.optim.Muon, its learning rate matched to
-      AdamW's root mean square) and gives all else to AdamW.
+    - `muon`, which orthogonalises the update of the blocks' matrices (torch.optim.Muon, on a CPU in single precision;
+      its learning rate matched to AdamW's root mean square) and gives all else to AdamW.
     """
 
     name: Literal["adamw", "radam", "muon"] = "adamw"
