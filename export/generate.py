@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import secrets
 import sys
 from dataclasses import dataclass
@@ -80,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
     """Generate and write; 0, or ValueError and OSError for the person who asked."""
     from export.runtime.bundle import open_bundle
     from export.runtime.engines import Printing, open_engine
+    from export.runtime.target import check_target, write_file
 
     check_target(args.out)
     bundle = open_bundle(args.bundle, engines=False)
@@ -97,12 +97,7 @@ def run(args: argparse.Namespace) -> int:
         made = z if manifest.kind == "points" else engine.decode(z)
         jpeg = engine.jpeg if isinstance(engine, Printing) else None
     data = render(manifest, fingerprint, request, format, made, jpeg)
-    temporary = args.out.with_name(f".{args.out.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(args.out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_file(args.out, data)
     names = [manifest.label_name(label) for label in request.labels]
     if len(set(names)) == 1:
         names = names[:1]
@@ -112,14 +107,6 @@ def run(args: argparse.Namespace) -> int:
         f"fingerprint={fingerprint}"
     )
     return 0
-
-
-def check_target(out: Path) -> None:
-    """Raise OSError, before any work, unless `out` names a file in a folder that is there."""
-    if out.is_dir():
-        raise IsADirectoryError(f"{out} is a folder; give -o the file to write")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"{out.parent} is not a folder, so {out.name} cannot be written into it")
 
 
 def resolve(

@@ -143,7 +143,7 @@ def test_a_folder_that_is_not_there_is_named(
     assert longjump.main(["generate", str(exported_image.path), "-o", str(tmp_path / "no" / "a.png")]) == 2
     assert f"{tmp_path}/no is not a folder, so a.png cannot be written" in capsys.readouterr().err
     assert longjump.main(["generate", str(exported_image.path), "-o", str(tmp_path), "--format", "png"]) == 2
-    assert f"{tmp_path} is a folder; give -o the file to write" in capsys.readouterr().err
+    assert f"{tmp_path} is a folder; give the file to write" in capsys.readouterr().err
 
 
 def test_it_runs_without_torch(exported_image: Bundle, make_bundle: Callable, tmp_path: Path) -> None:

@@ -108,16 +108,18 @@ def refuse(args: argparse.Namespace, of_bundle: bool) -> None:
     if args.inception_weights is not None and not args.fid:
         raise ValueError("--inception-weights are for --fid; give both, or none")
     refuse_misfit(args, of_bundle)
-    for file in (args.out, args.panel):
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            raise FileNotFoundError(f"{file} cannot be written: it is a folder, or its folder is not there")
+    from export.runtime.target import check_target
+
+    files = [check_target(file) for file in (args.out, args.panel) if file is not None]
+    if len(set(files)) < len(files):
+        raise ValueError(f"--out and --panel are both {files[0]}; give each a file of its own")
 
 
 def keep(args: argparse.Namespace, results: dict[str, Any], panel: bytes, bundle: Bundle | None) -> None:
     """Write the results where they were asked for, and say where."""
+    from export.runtime.target import write_file
     from models.checkpoint import find_checkpoint
     from trainer.evaluate.report import quality, with_section
-    from trainer.evaluate.store import write_file
 
     text = (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode()
     for file, data in ((args.out, text), (args.panel, panel)):

@@ -138,10 +138,10 @@ def keep(
     args: argparse.Namespace, bundle: Bundle | None, grids: dict[int, Grid], found: dict[str, Any], device: torch.device
 ) -> None:
     """Write the grids where a model has them, the config last, and say where."""
+    from export.runtime.target import write_file
     from models.checkpoint import find_checkpoint, load_checkpoint, read_config
     from trainer.card import SAMPLES_FILE, samples_of
     from trainer.evaluate.command import RESULTS
-    from trainer.evaluate.store import write_file
 
     text = (json.dumps(found, indent=2, ensure_ascii=False) + "\n").encode()
     plain = {str(count): [tuple(step) for step in grid] for count, grid in grids.items()}

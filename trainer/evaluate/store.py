@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from export.runtime.images import encode_npy
+from export.runtime.target import write_file
 from trainer.progress import Lines
 
 CHUNK = 128
@@ -92,13 +92,3 @@ class Store:
             file=sys.stderr if terminal else Lines(),
             bar_format=None if terminal else LINE,
         )
-
-
-def write_file(file: Path, data: bytes) -> None:
-    """Write a file whole, or leave what was there."""
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -93,7 +93,9 @@ def test_second_evaluation_draws_again(
         (["--seed", "-1"], "seed"),
         (["--device", "toaster"], "--device toaster: "),
         (["--ema", "0.1"], "is a bundle, its weights are chosen"),
-        (["--out", "nowhere/x.json"], "nowhere/x.json cannot be written"),
+        (["--out", "nowhere/x.json"], "nowhere is not a folder, so x.json cannot be written into it"),
+        (["--out", "/dev/null"], "/dev/null is no ordinary file"),
+        (["--out", "x.json", "--panel", "./x.json"], "x.json; give each a file of its own"),
     ],
 )
 def test_misfit_starts_the_work(
