@@ -11,6 +11,7 @@ import builtins
 import hashlib
 import json
 import re
+import sys
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -23,6 +24,9 @@ FORMAT = 2
 """The newest bundle format this code reads and the one it writes; 2 added `accuracy` and what may be left out since."""
 
 MANIFEST_FILE = "manifest.json"
+
+MAX_DEPTH = 64
+"""Objects and lists inside each other. Ours have 7; pydantic writes some 250, a recursive reader perhaps less."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -305,6 +309,10 @@ def read_manifest(text: bytes, where: str) -> Manifest:
         raise ValueError(f"{where} is not JSON ({error}); the bundle is damaged, export or copy it again") from None
     if not isinstance(fields, dict):
         raise ValueError(f"{where} holds no JSON object; it is not a bundle's manifest")
+    try:
+        _check_readable(fields)
+    except ValueError as error:
+        raise ValueError(f"{where} {error}") from None
     found = fields.get("format")
     if isinstance(found, int) and found > FORMAT:
         raise ValueError(f"{where} has format {found}, this longjump reads up to {FORMAT}; update longjump")
@@ -323,6 +331,17 @@ def read_manifest(text: bytes, where: str) -> Manifest:
         return Manifest.model_validate(fields)
     except ValidationError as error:
         raise ValueError(f"{where}: {one_line(error)}") from None
+
+
+def _check_readable(value: Any, room: int = MAX_DEPTH) -> None:
+    """Raise ValueError for JSON that not everyone who is told of it can read: too deep, or a number beyond float64."""
+    if isinstance(value, dict | list):
+        if room == 0:
+            raise ValueError(f"is nested more than {MAX_DEPTH} deep")
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_readable(part, room - 1)
+    elif isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise ValueError(f"holds a whole number beyond {sys.float_info.max:.2g}")
 
 
 def write_manifest(manifest: Manifest) -> bytes:

@@ -24,6 +24,11 @@ MEASURED = {
 }
 
 
+def nested(depth: int) -> Any:
+    """So many lists inside each other."""
+    return [nested(depth - 1)] if depth > 1 else []
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -124,3 +129,25 @@ def test_a_bundle_of_an_older_format_is_read(make_bundle: MakeBundle) -> None:
     (bundle.path / MANIFEST_FILE).write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n")
     read = open_bundle(bundle.path).manifest
     assert (read.format, read.accuracy, read.steps) == (1, {}, bundle.manifest.steps)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"quality": {"steps": {"1": {"fd_enetlite0": 10**400}}}}, r"holds a whole number beyond 1.8e\+308"),
+        ({"provenance": {"deep": nested(100)}}, "is nested more than 64 deep"),
+        ({"provenance": {"deep": nested(800)}}, "is nested more than 64 deep"),
+    ],
+)
+def test_what_others_cannot_read_has_a_right_digest(
+    make_bundle: MakeBundle, changes: dict[str, Any], message: str
+) -> None:
+    """`steps=auto` and `inspect --json` failed on them, long after the bundle was taken for a good one."""
+    bundle = make_bundle()
+    fields = {**json.loads(write_manifest(bundle.manifest)), **changes}
+    fields["digest"] = canonical_digest(fields)
+    (bundle.path / MANIFEST_FILE).write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n")
+    with pytest.raises(ValueError, match=message) as caught:
+        open_bundle(bundle.path)
+    assert str(caught.value).startswith(str(bundle.path / MANIFEST_FILE))
+    make_bundle("fine", quality={"1": {"fd": 1e308}}, provenance={"deep": nested(60)})
