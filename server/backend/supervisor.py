@@ -140,7 +140,7 @@ def bundle_name(folder: Path) -> str | None:
     """The name in a bundle's manifest, which nobody has checked yet; None if it cannot be read."""
     try:
         return str(json.loads((folder / "manifest.json").read_bytes())["name"])
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None  # its worker says what is wrong with it
 
 

@@ -32,6 +32,16 @@ def test_flipped_byte_refused_at_start(start: Start, images: Path, tmp_path: Pat
     assert "jump.fp32.onnx does not match the SHA-256" in line
 
 
+def test_manifest_of_brackets_is_a_traceback(start: Start, images: Path, tmp_path: Path) -> None:
+    bundle = copy(images, tmp_path / "brackets")
+    (bundle / "manifest.json").write_text("[" * 100_000)
+    server = start(bundle, fake=False, ready=False)
+    assert server.process.wait(60) == 2
+    server._reader.join(60)
+    (line,) = server.said
+    assert line.startswith(f"longjump serve: error: {bundle / 'manifest.json'} is not JSON")
+
+
 def test_missing_bundle_is_refused(start: Start, tmp_path: Path) -> None:
     server = start(tmp_path / "nowhere", fake=False, ready=False)
     assert server.process.wait(60) == 2
