@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -114,19 +115,35 @@ def summary(sweep: Sweep) -> Summary:
 
 
 def quality(table: Any, steps: int) -> tuple[str, float | None]:
-    """The name and the value of the distance that a manifest's quality has for a step count; None: it has none."""
+    """The name and the value of the distance that a manifest's quality has for a step count; None: it has none.
+
+    The name is the same for all step counts, as other distances do not compare: the one that most of them have.
+    """
     if not isinstance(table, dict):
         return "", None
-    for entries in (table, table.get("steps")):
-        entry = entries.get(str(steps)) if isinstance(entries, dict) else None
-        named = entry if isinstance(entry, dict) else {"fd": entry}
-        for name in sorted(named, key=lambda name: [not name.startswith(one) for one in QUALITIES]):
-            value = named[name]
-            if not name.startswith(QUALITIES) or isinstance(value, bool) or not isinstance(value, int | float):
-                continue
-            if math.isfinite(value):
-                return name, float(value)
-    return "", None
+    known: dict[str, dict[str, float]] = {}
+    for entries in (table.get("steps"), table):
+        for key, entry in entries.items() if isinstance(entries, dict) else ():
+            if key.isdecimal() and (found := _distances(entry)):
+                known[key] = found
+    names = Counter(name for found in known.values() for name in found)
+    if not names:
+        return "", None
+    name = min(names, key=lambda name: (-names[name], [not name.startswith(one) for one in QUALITIES], name))
+    value = known.get(str(steps), {}).get(name)
+    return ("", None) if value is None else (name, value)
+
+
+def _distances(entry: Any) -> dict[str, float]:
+    """The distances by name in what a manifest says of a step count, which may be anything."""
+    return {
+        name: float(value)
+        for name, value in (entry if isinstance(entry, dict) else {"fd": entry}).items()
+        if name.startswith(QUALITIES)
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) <= sys.float_info.max
+    }
 
 
 def checks(parts: Sequence[Checks]) -> Checks:

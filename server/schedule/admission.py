@@ -7,6 +7,7 @@ the time after which it could. Pure: the caller keeps the Backlog and tells the 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -277,21 +278,38 @@ def auto_choices(manifest: Manifest, min_steps: int | None = None, max_steps: in
     if not between:
         supported = ", ".join(map(str, manifest.steps))
         raise ValueError(f"no step count from {low} to {high:g} is supported; {manifest.name} supports {supported}")
-    measured = {steps: fd for steps in between if (fd := _distance(manifest.quality, steps)) is not None}
+    measured = _measured(manifest.quality, between)
     best = sorted(measured, key=lambda steps: (measured[steps], steps))
     others = [steps for steps in between if steps not in measured]
     tame = [s for s in others if s <= RENOISING_STEPS or not any(step.b > 0 for step in manifest.grid(s))]
     return best + sorted(tame, reverse=True) or [min(others)]
 
 
-def _distance(quality: dict[str, Any], steps: int) -> float | None:
-    """The measured distance of a step count, wherever an evaluator that we know puts it; None: not there."""
+def _measured(quality: dict[str, Any], between: Sequence[int]) -> dict[int, float]:
+    """The measured distance of each step count that has one, all of one name: others do not compare with it.
+
+    It is the name that most of them have; of several such `fd` goes before `fid`.
+    """
+    known = {steps: _distances(quality, steps) for steps in between}
+    names = Counter(name for distances in known.values() for name in distances)
+    if not names:
+        return {}
+    name = min(names, key=lambda name: (-names[name], name))
+    return {steps: distances[name] for steps, distances in known.items() if name in distances}
+
+
+def _distances(quality: dict[str, Any], steps: int) -> dict[str, float]:
+    """The distances of a step count by name (fd, fd_NETWORK, fid), wherever an evaluator that we know puts them."""
     for table in (quality, quality.get("steps")):
         entry = table.get(str(steps)) if isinstance(table, dict) else None
-        if isinstance(entry, dict):  # fd, fd_NETWORK, fid
-            value = next((entry[name] for name in sorted(entry) if name.startswith(("fd", "fid"))), None)
-        else:
-            value = entry
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
-    return None
+        found = {
+            name: float(value)
+            for name, value in (entry if isinstance(entry, dict) else {"fd": entry}).items()
+            if name.startswith(("fd", "fid"))
+            and isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+        }
+        if found:
+            return found
+    return {}

@@ -199,6 +199,15 @@ def test_auto_chooses_by_measured_quality(manifest: Manifest) -> None:
         auto_choices(manifest, 5, 7)
 
 
+def test_auto_compares_two_kinds_of_distance(manifest: Manifest) -> None:
+    """3 and 9 of one are not better than 20 and 25 of another."""
+    mixed = {"1": {"fd": 3.0}, "2": {"fid": 20.0}, "4": {"fid": 25.0}, "8": {"fd": 9.0, "fid": 5.0}}
+    assert auto_choices(manifest.model_copy(update={"quality": mixed})) == [8, 2, 4, 1]
+    assert auto_choices(manifest.model_copy(update={"quality": {"steps": mixed}}), max_steps=1) == [1]
+    both = {steps: {"fd": float(steps), "fid": -float(steps)} for steps in ("1", "2", "4", "8")}
+    assert auto_choices(manifest.model_copy(update={"quality": both})) == [1, 2, 4, 8]
+
+
 def overload(costs: Costs) -> Run:
     """Twice what a worker can do, from twelve clients."""
     rate = 2 / measured(16, tick_seconds).row_seconds / 1.7
