@@ -71,7 +71,7 @@ def from_checkpoint(path: Path, ema: str | None, guidance: float | None, device:
     flow_map.to(device)
 
     def pictures(grid: Grid, seed: int, labels: Sequence[int]) -> Pictures:
-        return to_images(draw(flow_map, config.shape, grid, labels, seed, scale))
+        return to_images(_finite(draw(flow_map, config.shape, grid, labels, seed, scale), str(file), grid))
 
     identity = {
         "kind": "checkpoint",
@@ -114,6 +114,7 @@ def from_bundle(
     def pictures(grid: Grid, seed: int, labels: Sequence[int]) -> Pictures:
         seeds = range(seed, seed + len(labels))
         z = sample(runner.jump, manifest.z_shape, grid, seeds, labels, scale, min(BATCH, most))
+        _finite(z, str(bundle.path), grid)
         return np.concatenate([runner.decode(z[start : start + BATCH]) for start in range(0, len(z), BATCH)])
 
     identity = {
@@ -139,6 +140,13 @@ def from_bundle(
         data,
         pictures,
     )
+
+
+def _finite(z: NDArray[np.float32], where: str, grid: Grid) -> NDArray[np.float32]:
+    """The samples; ValueError for NaN and infinities, which bytes do not show: they look like some picture."""
+    if not np.isfinite(z).all():
+        raise ValueError(f"{where}: samples are not finite at {len(grid)} step" + "s" * (len(grid) != 1))
+    return z
 
 
 def _hash(data: Any) -> str | None:
