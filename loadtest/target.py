@@ -184,7 +184,8 @@ def _check(settings: Settings, model: Mapping[str, Any]) -> None:
     if not isinstance(names, list):
         return
     for label in settings.labels:
-        if label != "none" and label not in names and not (label.isdecimal() and int(label) < len(names)):
+        index = label.isascii() and label.isdecimal() and int(label) < len(names)
+        if label != "none" and label not in names and not index:
             listed = printable(", ".join(str(name) for name in names[:30]))
             name = printable(str(model.get("id")))
             raise ValueError(f"{name} has no label {label!r}; it has {listed}, their indices, and none")

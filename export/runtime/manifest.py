@@ -174,7 +174,8 @@ class Manifest(Strict):
             return self.labels.index(label)
         if label == "none":
             return self.null_label
-        index = int(label) if isinstance(label, int) or (label.isdecimal() and len(label) < 10) else -1
+        digits = isinstance(label, int) or (label.isascii() and label.isdecimal() and len(label) < 10)
+        index = int(label) if digits else -1
         if 0 <= index < len(self.labels):
             return index
         shown = repr(label if isinstance(label, int) else label[:80])
@@ -190,13 +191,15 @@ class Manifest(Strict):
         """
         if self.guidance is None:
             if guidance is not None and guidance != 1.0:
-                raise ValueError(f"guidance={guidance:g}: {self.name} has no guidance input; leave it out or give 1")
+                raise ValueError(
+                    f"guidance={exact(guidance)}: {self.name} has no guidance input; leave it out or give 1"
+                )
             return None
         if guidance is None:
             return self.guidance.default
         if not self.guidance.min <= guidance <= self.guidance.max:
             raise ValueError(
-                f"guidance={guidance:g} is outside {self.guidance.min:g} to {self.guidance.max:g}, "
+                f"guidance={exact(guidance)} is outside {self.guidance.min:g} to {self.guidance.max:g}, "
                 f"the range of {self.name}"
             )
         return float(guidance)
@@ -276,6 +279,11 @@ def check_name(name: str, what: str = "name") -> str:
             "or digit, at most 100 characters"
         )
     return name
+
+
+def exact(number: float) -> str:
+    """A number as text that is read back as the same one; a whole one without a fraction."""
+    return repr(float(number)).removesuffix(".0")
 
 
 def canonical_digest(fields: dict[str, Any]) -> str:

@@ -113,9 +113,10 @@ def fields_of(kind: type[BaseModel], served: Served) -> dict[str, Schema]:
     if served.models:
         narrower["steps"] = {"anyOf": [{"type": "integer", "enum": served.steps}, {"type": "string", "const": "auto"}]}
         narrower["model"] = {"enum": names_of(served.models)}
-    scales = [model.manifest.guidance for model in served.models if model.manifest.guidance is not None]
-    if scales:
-        narrower["guidance"] = {"minimum": min(1.0, *(s.min for s in scales)), "maximum": max(s.max for s in scales)}
+    scales = [model.manifest.guidance for model in served.models]
+    if any(scales):  # a model without the input takes 1
+        ends = [(scale.min, scale.max) if scale else (1.0, 1.0) for scale in scales]
+        narrower["guidance"] = {"minimum": min(low for low, _ in ends), "maximum": max(high for _, high in ends)}
     for name in fields.keys() & narrower.keys():
         fields[name].update(narrower[name])
     labels = served.models[0].manifest.labels if served.models else []

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
+from export.runtime.manifest import exact
 from server.backend.model import Model
 from server.http.desk import Answer
 from server.http.plan import Plan
@@ -97,14 +98,14 @@ def used(plan: Plan, answer: Answer) -> list[Header]:
         (b"longjump-seed", str(plan.seed).encode()),
         (b"longjump-label", ",".join(label_text(label, model) for label in labels).encode()),
         (b"longjump-steps", str(answer.steps).encode()),
-        (b"longjump-guidance", f"{_guidance(plan):.15g}".encode()),
+        (b"longjump-guidance", exact(_guidance(plan)).encode()),
         (b"longjump-fingerprint", model.fingerprint.encode()),
         (b"longjump-cache", _CACHE[answer.source]),
     ]
     if plan.bitwise:
         headers.append((b"longjump-bitwise", b"true"))
     if plan.vary is not None:
-        headers.append((b"longjump-strength", f"{plan.vary.strength:.15g}".encode()))
+        headers.append((b"longjump-strength", exact(plan.vary.strength).encode()))
     if plan.path is not None:
         headers.append((b"longjump-seed-to", str(plan.path.seed).encode()))
     if len(labels) == 1:

@@ -80,7 +80,7 @@ def test_labels_are_found(manifest: Manifest) -> None:
     assert [manifest.label_name(index) for index in range(4)] == ["ash", "birch", "cedar", "none"]
 
 
-@pytest.mark.parametrize("label", ["oak", "3", 3, -1, "-1", "", "Ash", "9" * 5000])
+@pytest.mark.parametrize("label", ["oak", "3", 3, -1, "-1", "", "Ash", "9" * 5000, "\u0661", "\uff11"])
 def test_an_unknown_label_lists_those_that_exist(manifest: Manifest, label: str | int) -> None:
     with pytest.raises(ValueError, match=r"unknown label .*ash, birch, cedar \(0 to 2\) or none") as caught:
         manifest.find_label(label)
@@ -102,8 +102,8 @@ def test_unsupported_steps_list_those_that_are(manifest: Manifest) -> None:
 def test_guidance_out_of_range_is_named(manifest: Manifest) -> None:
     assert manifest.check_guidance(None) == 1.5
     assert manifest.check_guidance(4) == 4.0
-    for scale in (0.5, 5.0, float("nan")):
-        with pytest.raises(ValueError, match="is outside 1 to 4"):
+    for scale in (0.5, 4.0000001, float("nan")):
+        with pytest.raises(ValueError, match=f"guidance={scale!r} is outside 1 to 4"):
             manifest.check_guidance(scale)
 
 

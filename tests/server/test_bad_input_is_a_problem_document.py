@@ -30,6 +30,8 @@ HUGE = "9" * 5000
 BAD = {
     "unknown label": Bad("POST", f"{G}?label=lynx", 422, ("label=lynx is unknown", "cat, dog, owl", "0 to 2", "none")),
     "near label": Bad("POST", f"{G}?label=dgo", 422, ("did you mean dog?",)),
+    "label of Arabic digits": Bad("POST", f"{G}?label=%D9%A1", 422, ("is unknown", "cat, dog, owl")),
+    "label of wide digits": Bad("POST", G, 422, ("is unknown", "cat, dog, owl"), {"label": "\uff11"}),
     "blank label": Bad("POST", f"{G}?label=", 422, ("label",)),
     "label index too large": Bad("POST", f"{G}?label=3", 422, ("label=3 is unknown",)),
     "negative label": Bad("POST", G, 422, ("label=-1 is unknown",), {"label": -1}),

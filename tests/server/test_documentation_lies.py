@@ -8,9 +8,14 @@ from typing import Any
 
 import pytest
 
+from export.runtime.bundle import open_bundle
+from export.runtime.manifest import Guidance
+from server.backend.model import Model
 from server.http.ask import Ask
+from server.http.operations import Served, fields_of
 
 from .conftest import Server, Start
+from .fake_line import ENGINE
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +94,21 @@ def test_limits_are_those_that_hold(server: Server, document: dict[str, Any]) ->
             for name, several in values.items():
                 for value in several:
                     assert server.client.post("/generate", json={name: value}).status_code == status, (name, value)
+
+
+def test_scale_that_is_refused_is_allowed(images: Path, guided: Path) -> None:
+    """1 is outside the range of a model from 2 to 3, and all that one without the input takes."""
+    asks = [open_bundle(guided).manifest.model_copy(update={"guidance": Guidance(min=2, max=3, default=2.5)})]
+    asks.append(open_bundle(images).manifest)
+    led, plain = (Model(one, "print", threads=1, startup={}, engine=ENGINE) for one in asks)
+
+    def allowed(*models: Model) -> tuple[float | None, float | None]:
+        schema = fields_of(Ask, Served(models, max_images=4))["guidance"]
+        return schema.get("minimum"), schema.get("maximum")
+
+    assert allowed(led) == (2, 3)
+    assert allowed(led, plain) == allowed(plain, led) == (1, 3)
+    assert allowed(plain) == (None, None)
 
 
 def test_docs_open_without_the_internet(server: Server) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from export.generate import draw, render, resolve
@@ -93,6 +94,15 @@ def test_strength_is_ignored(server: Server, scale: float) -> None:
     assert reply.content == alone("ayf-emd", 2, guidance=scale)
     default = server.client.post(query("ayf-emd", 2)).content
     assert (reply.content == default) == (scale == 1.5)
+
+
+def test_scale_is_told_as_another(server: Server) -> None:
+    """With the scale that is told the same bytes can be asked for again: 15 digits are another float32."""
+    scale = 1.000000059604645
+    assert np.float32(scale) != np.float32(f"{scale:.15g}"), "control"
+    reply = server.client.post(query("ayf-emd", 2, guidance=scale))
+    assert reply.headers["longjump-guidance"] == "1.000000059604645"
+    assert server.client.post(query("ayf-emd", 2, guidance=1.67)).headers["longjump-guidance"] == "1.67"
 
 
 def refused(reply: httpx.Response) -> str:
