@@ -23,7 +23,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.evaluate.model import add_model_arguments, open_device, open_model, read_steps, refuse_misfit, write_again
+from trainer.evaluate.model import (
+    add_model_arguments,
+    check_there,
+    open_device,
+    open_model,
+    read_steps,
+    refuse_misfit,
+    write_again,
+)
 
 if TYPE_CHECKING:
     from export.runtime.bundle import Bundle
@@ -79,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     device = open_device(args.device)
     inception = open_inception(args.inception_weights, device) if args.fid else None
     dataset = open_dataset(args.data)
-    bundle, generator = open_model(args, of_bundle, device)
+    model, generator = open_model(args, of_bundle, device)
     asked = Asked(
         steps=read_steps(args.steps, sorted(generator.grids), STEPS),
         samples=args.samples if args.samples is not None else FID_SAMPLES if args.fid else SAMPLES,
@@ -92,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     extractor = open_enetlite0(*generator.size, device)
     results, panel = Evaluation(generator, dataset, asked, store, extractor, inception).run()
     print(terminal(results))
-    keep(args, results, panel, bundle)
+    keep(args, results, panel, model)
     return 0
 
 
@@ -115,26 +123,25 @@ def refuse(args: argparse.Namespace, of_bundle: bool) -> None:
         raise ValueError(f"--out and --panel are both {files[0]}; give each a file of its own")
 
 
-def keep(args: argparse.Namespace, results: dict[str, Any], panel: bytes, bundle: Bundle | None) -> None:
+def keep(args: argparse.Namespace, results: dict[str, Any], panel: bytes, model: Bundle | Path) -> None:
     """Write the results where they were asked for, and say where."""
     from export.runtime.target import write_file
-    from models.checkpoint import find_checkpoint
     from trainer.evaluate.report import quality, with_section
 
-    text = (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode()
+    text = (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
     for file, data in ((args.out, text), (args.panel, panel)):
         if file is not None:
             write_file(file, data)
             print(f"wrote {file}")
-    if bundle is None:
-        folder = find_checkpoint(args.model)
-        card = folder / CARD
-        before = card.read_text("utf-8") if card.is_file() else f"# {folder.name}\n"
+    if isinstance(model, Path):
+        check_there(model)
+        card = model / CARD
+        before = card.read_text("utf-8") if card.is_file() else f"# {model.name}\n"
         for name, data in ((RESULTS, text), (PANEL, panel), (CARD, with_section(before, results).encode())):
-            write_file(folder / name, data)
+            write_file(model / name, data)
         print(f"wrote {card}, {RESULTS} and {PANEL}")
     elif args.write is not None:
-        before = bundle.read(CARD).decode() if CARD in bundle.manifest.files else f"# {bundle.manifest.name}\n"
+        before = model.read(CARD).decode() if CARD in model.manifest.files else f"# {model.manifest.name}\n"
         told = {RESULTS: text, PANEL: panel, CARD: with_section(before, results).encode()}
-        written = write_again(bundle, args.write, {"quality": quality(results)}, told, args.force)
+        written = write_again(model, args.write, {"quality": quality(results)}, told, args.force)
         print(f"wrote {written.path} ({written.manifest.digest})")

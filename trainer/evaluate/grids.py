@@ -21,7 +21,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.evaluate.model import add_model_arguments, open_device, open_model, read_steps, refuse_misfit, write_again
+from trainer.evaluate.model import (
+    add_model_arguments,
+    check_there,
+    open_device,
+    open_model,
+    read_steps,
+    refuse_misfit,
+    write_again,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -77,9 +85,9 @@ def run(args: argparse.Namespace) -> int:
     check_seed(args.seed)
     check_seed(args.seed + 2 * args.samples)
     device, dataset = open_device(args.device), open_dataset(args.data)
-    bundle, generator = open_model(args, of_bundle, device)
-    if bundle is not None:
-        refuse_dependent(bundle.manifest)
+    model, generator = open_model(args, of_bundle, device)
+    if not isinstance(model, Path):
+        refuse_dependent(model.manifest)
     known = sorted(count for count in generator.grids if count > 1)
     counts = read_steps(args.steps, known, STEPS)
     if not counts:
@@ -102,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     if not grids:
         print("no grid was better than the model's own by 1 %; nothing is written")
         return 0
-    keep(args, bundle, grids, {**trial.about(), "steps": found}, device)
+    keep(args, model, grids, {**trial.about(), "steps": found}, device)
     return 0
 
 
@@ -135,31 +143,30 @@ def told(count: int, line: dict[str, Any]) -> str:
 
 
 def keep(
-    args: argparse.Namespace, bundle: Bundle | None, grids: dict[int, Grid], found: dict[str, Any], device: torch.device
+    args: argparse.Namespace, model: Bundle | Path, grids: dict[int, Grid], found: dict[str, Any], device: torch.device
 ) -> None:
     """Write the grids where a model has them, the config last, and say where."""
-    from export.runtime.target import write_file
-    from models.checkpoint import find_checkpoint, load_checkpoint, read_config
+    from export.runtime.target import write_files
+    from models.checkpoint import load_checkpoint, read_config
     from trainer.card import SAMPLES_FILE, samples_of
     from trainer.evaluate.command import RESULTS
 
-    text = (json.dumps(found, indent=2, ensure_ascii=False) + "\n").encode()
+    text = (json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
     plain = {str(count): [tuple(step) for step in grid] for count, grid in grids.items()}
-    if bundle is not None:
-        changed = {"grids": {**bundle.manifest.grids, **plain}}
-        written = write_again(bundle, args.write, changed, {FOUND: text}, args.force)
+    if not isinstance(model, Path):
+        changed = {"grids": {**model.manifest.grids, **plain}}
+        written = write_again(model, args.write, changed, {FOUND: text}, args.force)
         print(f"wrote {written.path} ({written.manifest.digest})")
         if SAMPLES_FILE in written.manifest.files:
             print(f"{SAMPLES_FILE} there is of the grids before; of a checkpoint it is drawn again")
         return
-    folder = find_checkpoint(args.model)
-    config = read_config(folder)
+    check_there(model)
+    config = read_config(model)
     config = config.model_copy(update={"grids": {**config.grids, **plain}})
-    flow_map, _ = load_checkpoint(folder)
+    flow_map, _ = load_checkpoint(model)
     drawn = samples_of(config, flow_map.to(device))
-    write_file(folder / SAMPLES_FILE, drawn)
-    write_file(folder / FOUND, text)
-    write_file(folder / "config.json", (config.model_dump_json(indent=2) + "\n").encode())
-    print(f"wrote the grids into {folder / 'config.json'}, and {FOUND}; drew {SAMPLES_FILE} again with them")
-    if (folder / RESULTS).is_file():
-        print(f"{RESULTS} there is of the grids before; measure again: longjump eval {args.model} --data {args.data}")
+    written_config = (config.model_dump_json(indent=2) + "\n").encode()
+    write_files({model / SAMPLES_FILE: drawn, model / FOUND: text, model / "config.json": written_config})
+    print(f"wrote the grids into {model / 'config.json'}, and {FOUND}; drew {SAMPLES_FILE} again with them")
+    if (model / RESULTS).is_file():
+        print(f"{RESULTS} there is of the grids before; measure again: longjump eval {model} --data {args.data}")

@@ -69,20 +69,30 @@ def open_device(name: str | None) -> torch.device:
         raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from None
 
 
-def open_model(args: argparse.Namespace, of_bundle: bool, device: torch.device) -> tuple[Bundle | None, Generator]:
-    """The bundle, if it is one, and the generator."""
+def open_model(args: argparse.Namespace, of_bundle: bool, device: torch.device) -> tuple[Bundle | Path, Generator]:
+    """The bundle, or the folder of the checkpoint, and its generator.
+
+    A run's newest checkpoint, or its best, may be another one later: whoever writes into a checkpoint what was measured
+    of it writes into this folder.
+    """
     from export.runtime.bundle import open_bundle
     from trainer.evaluate.generator import from_bundle, from_checkpoint
 
     if not of_bundle:
         from models.checkpoint import find_checkpoint
 
-        folder = find_checkpoint(args.model)
+        folder = find_checkpoint(args.model).resolve()
         if not os.access(folder, os.W_OK):
             raise PermissionError(f"{folder} cannot be written to, and it is to hold the results")
-        return None, from_checkpoint(folder, args.ema, args.guidance, device)
+        return folder, from_checkpoint(folder, args.ema, args.guidance, device)
     bundle = open_bundle(args.model, engines=False)
     return bundle, from_bundle(bundle, args.guidance, args.engine, args.precision, args.threads)
+
+
+def check_there(folder: Path) -> None:
+    """Raise FileNotFoundError for the folder of a checkpoint that was opened and is there no longer."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is gone: it was removed meanwhile (a training keeps its newest checkpoints)")
 
 
 def read_steps(text: str | None, known: Sequence[int], usual: Sequence[int]) -> tuple[int, ...]:

@@ -138,6 +138,23 @@ def test_checkpoint_exports_the_old_grid(grids: Callable[..., tuple[int, str]], 
     assert json.loads(bundle.read("grids.json")) == found
 
 
+def test_grid_lands_in_a_checkpoint_that_was_saved_meanwhile(
+    grids: Callable[..., tuple[int, str]], small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, later = (tmp_path / "run" / f"step-0000000{step}" for step in (2, 4))
+    shutil.copytree(small.checkpoint, first)
+
+    def figures(self: Trial, grid: Grid, seed: int) -> list[float]:
+        shutil.copytree(small.checkpoint, later, dirs_exist_ok=True)
+        return [abs(grid[1].t - 0.3), 1.0]
+
+    monkeypatch.setattr(Trial, "figures", figures)
+    code, said = grids(tmp_path / "run", "--data", small.data, "--steps", 2, "--samples", 16)
+    assert code == 0, said
+    assert read_config(first).grids["2"][1][0] == pytest.approx(0.3, abs=0.03)
+    assert read_config(later) == read_config(small.checkpoint)
+
+
 @pytest.mark.usefixtures("bound")
 def test_bundle_keeps_the_old_grid(grids: Callable[..., tuple[int, str]], small: Small, tmp_path: Path) -> None:
     words = [small.bundle, "--data", small.data, "--samples", 16, "--threads", 1]
