@@ -64,9 +64,9 @@ def from_checkpoint(path: Path, ema: str | None, guidance: float | None, device:
     weights, file = find_weights(folder, config, ema)
     told = config.guidance
     if told is None and guidance not in (None, 1.0):
-        raise ValueError(f"--guidance {guidance:g}: {folder} takes no guidance; leave it out")
+        raise ValueError(f"--guidance {guidance!r}: {folder} takes no guidance; leave it out")
     if told is not None and guidance is not None and not told.min <= guidance <= told.max:
-        raise ValueError(f"--guidance {guidance:g}: {folder} takes {told.min:g} to {told.max:g}")
+        raise ValueError(f"--guidance {guidance!r}: {folder} takes {told.min:g} to {told.max:g}")
     scale = None if told is None else told.default if guidance is None else guidance
     flow_map.to(device)
 
