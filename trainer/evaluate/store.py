@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import sys
@@ -21,6 +22,9 @@ from trainer.progress import Lines
 CHUNK = 128
 """Rows of a file."""
 
+SEAL = 32
+"""Bytes at the end of a file."""
+
 LINE = "{desc}: {n_fmt}/{total_fmt} ({percentage:.0f}%), {rate_fmt}, {remaining} left"
 
 
@@ -32,6 +36,8 @@ def default_folder() -> Path:
 
 class Store:
     """Arrays by what they are: rows in files of CHUNK, each written whole or not at all.
+
+    A file ends with its SHA-256, and one that is not as it was written is made again: it can be.
 
     Args:
         folder: made where it is not there. Two evaluations may share it.
@@ -53,23 +59,22 @@ class Store:
             title: for the progress.
         """
         folder = self._open(what)
-        starts = range(0, count, CHUNK)
-        files = [folder / f"{start:08d}-{min(start + CHUNK, count):08d}.npy" for start in starts]
-        missing = [(start, file) for start, file in zip(starts, files, strict=True) if not file.is_file()]
-        done = count - sum(min(CHUNK, count - start) for start, _ in missing)
+        files = [folder / f"{start:08d}-{min(start + CHUNK, count):08d}.npy" for start in range(0, count, CHUNK)]
+        parts = [_read(file) for file in files]
+        missing = [index for index, part in enumerate(parts) if part is None]
+        done = sum(len(part) for part in parts if part is not None)
         with self._progress(title, done, count, bool(missing)) as progress:
-            for start, file in missing:
-                stop = min(start + CHUNK, count)
-                write_file(file, encode_npy(make(start, stop)))
+            for index in missing:
+                start, stop = index * CHUNK, min((index + 1) * CHUNK, count)
+                parts[index] = _write(files[index], make(start, stop))
                 progress.update(stop - start)
-        return np.concatenate([np.load(file, allow_pickle=False) for file in files])
+        return np.concatenate([part for part in parts if part is not None])
 
     def array(self, what: dict[str, Any], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """An array that is made at once."""
         file = self._open(what) / "whole.npy"
-        if not file.is_file():
-            write_file(file, encode_npy(make()))
-        return np.load(file, allow_pickle=False)
+        found = _read(file)
+        return _write(file, make()) if found is None else found
 
     def _open(self, what: dict[str, Any]) -> Path:
         text = json.dumps(what, sort_keys=True, ensure_ascii=False)
@@ -92,3 +97,25 @@ class Store:
             file=sys.stderr if terminal else Lines(),
             bar_format=None if terminal else LINE,
         )
+
+
+def _write(file: Path, array: NDArray[Any]) -> NDArray[Any]:
+    """Store an array; the array."""
+    data = encode_npy(array)
+    write_file(file, data + _seal(file, data))
+    return array
+
+
+def _read(file: Path) -> NDArray[Any] | None:
+    """A stored array; None where there is none, or another than was written."""
+    try:
+        found = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    data, seal = found[:-SEAL], found[-SEAL:]
+    return np.load(io.BytesIO(data), allow_pickle=False) if seal == _seal(file, data) else None
+
+
+def _seal(file: Path, data: bytes) -> bytes:
+    """The end of a file: the SHA-256 of its place in the store and its content."""
+    return hashlib.sha256(f"{file.parent.name}/{file.name}".encode() + data).digest()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from export.runtime.images import encode_npy
 from trainer.evaluate.model import read_steps
 from trainer.evaluate.store import CHUNK, Store
 
@@ -53,6 +54,52 @@ def test_more_or_fewer_samples_begin_anew(tmp_path: Path) -> None:
         made.clear()
     store.rows({"what": "another"}, CHUNK, make, "another")
     assert made == [CHUNK]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda before: b"",
+        lambda before: b"no array",
+        lambda before: before[: len(before) // 2],
+        lambda before: before[:-1],
+        lambda before: before.replace(np.float32(7).tobytes(), np.float32(8).tobytes()),
+        lambda before: encode_npy(np.zeros((12, 2), np.float32)),
+        lambda before: encode_npy(np.zeros((16, 2))),
+        lambda before: encode_npy(np.full((16, 2), np.nan, np.float32)),
+    ],
+    ids=["empty", "garbage", "half", "cut", "changed", "fewer", "type", "nan"],
+)
+def test_damaged_cache_is_measured(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    made: list[int] = []
+
+    def make(start: int = 0, stop: int = 16) -> NDArray[np.float32]:
+        made.append(start)
+        return rows(start, stop).astype(np.float32)
+
+    store, right = Store(tmp_path, shown=False), rows(0, 16)
+    for get in (lambda: store.rows({"what": "rows"}, 16, make, "it"), lambda: store.array({"what": "all"}, make)):
+        get()
+        assert (get() == right).all()
+        assert made == [0], "control: what is whole is read again"
+        for file in tmp_path.rglob("*.npy"):
+            file.write_bytes(damage(file.read_bytes()))
+        found = get()
+        assert found.dtype == np.float32
+        assert (found == right).all()
+        assert (get() == right).all()
+        assert made == [0, 0]
+        made.clear()
+
+
+def test_cache_of_another_is_measured(tmp_path: Path) -> None:
+    store = Store(tmp_path, shown=False)
+    for value in (1, 2):
+        store.array({"what": value}, lambda value=value: np.array([value]))
+    one, two = tmp_path.rglob("*.npy")
+    one.write_bytes(two.read_bytes())
+    for value in (1, 2):
+        assert store.array({"what": value}, lambda value=value: np.array([value])) == value
 
 
 def test_second_evaluation_draws_again(
