@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from models.checkpoint import CheckpointConfig, find_checkpoint, find_weights, load_checkpoint
@@ -114,6 +115,10 @@ def lender(path: Path, ema: str | None = None) -> Lender:
     """
     folder = find_checkpoint(path)
     flow_map, config = load_checkpoint(folder, ema)
+    try:
+        _objective(config)
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'}: {error}") from None
     name, file = find_weights(folder, config, ema)
     origin = {
         "method": config.method,
@@ -140,8 +145,22 @@ def _guided(config: CheckpointConfig) -> str | None:
 
 
 def _objective(config: CheckpointConfig) -> Objective | None:
-    """The method and its settings; None for a checkpoint without a recipe."""
-    return methods()[config.method].model_validate(config.recipe["objective"]) if config.recipe else None
+    """The method and its settings; None for a checkpoint without a recipe.
+
+    Raises:
+        ValueError: they are none that this version knows.
+    """
+    if not config.recipe:
+        return None
+    of = methods().get(config.method)
+    wrong = f"method: there is no {config.method}"
+    if of is not None:
+        try:
+            return of.model_validate(config.recipe.get("objective"))
+        except ValidationError as error:
+            first = error.errors()[0]
+            wrong = f"{'.'.join(['recipe.objective', *map(str, first['loc'])])}: {first['msg']}"
+    raise ValueError(f"{wrong} in this longjump; use the version that wrote it, or a newer one")
 
 
 def begin_from(flow_map: FlowMap, init: Lender) -> None:

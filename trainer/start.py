@@ -66,5 +66,6 @@ def read_lenders(given: Mapping[Role, Path]) -> Lenders:
         try:
             found[role] = lender(path)
         except (ValueError, FileNotFoundError) as error:
-            raise type(error)(f"--{role.replace('_', '-')}: {error}") from None
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f"--{role.replace('_', '-')}: {error}") from None
     return Lenders(found.get("teacher"), found.get("weak_teacher"), found.get("init"))

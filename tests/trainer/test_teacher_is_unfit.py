@@ -165,6 +165,26 @@ def test_half_a_checkpoint_teaches(refused: Refused, runs: Path, tmp_path: Path)
     assert f"--teacher: {broken}/config.json: not JSON" in refused("points/cd", "--teacher", str(broken))
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"method": "nonsense"}, "method: there is no nonsense in this longjump; use the version that wrote it, or"),
+        (
+            {"recipe": {"objective": {"method": "flow-matching", "later": 1}}},
+            "recipe.objective.later: Extra inputs are",
+        ),
+        ({"recipe": {"kind": "points"}}, "recipe.objective: Input should be a valid dictionary"),
+    ],
+)
+def test_checkpoint_of_another_version_is_a_traceback(
+    refused: Refused, runs: Path, tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    other = altered(runs / "points", tmp_path / "other", **changed)
+    for recipe, option in (("cd", "--teacher"), ("meanflow", "--init")):
+        said = refused(f"points/{recipe}", option, str(other))
+        assert said.startswith(f"{option}: {other}/config.json: {message}")
+
+
 def test_other_network_begins_a_run(refused: Refused, runs: Path) -> None:
     said = refused("points/meanflow", "--init", str(runs / "wide"))
     assert said.startswith("--init has the network [")
