@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
 CARRIED = ("README.md", "samples.png", "curves.png", "metrics.json", "grids.json", "evaluation.json", "neighbours.png")
 """Files of a checkpoint that go into the bundle as they are, where present."""
 
-OF_DEFAULT_WEIGHTS = ("README.md", "samples.png", "evaluation.json", "neighbours.png")
+OF_DEFAULT_WEIGHTS = ("README.md", "samples.png")
 """Those of them that show and describe the checkpoint's default weights, and would be untrue beside others."""
+
+OF_MEASURED_WEIGHTS = {"grids.json": ("grids.json",), "evaluation.json": ("evaluation.json", "neighbours.png")}
+"""Those of them that tell of the weights whose SHA-256 is in the first of each, and would be untrue beside others."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -186,9 +190,10 @@ def export(
         decode = build_decode(shape) if latents is None else latents.decode
         image_shape = check_decode(open_session(decode, "the decode graph"), "the decode graph", shape)
     weights, file = find_weights(folder, config, ema)
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     provenance = {
         "parity": {"max_abs_error": error, "tolerance": TOLERANCE, "batches": list(BATCHES)},
-        "weights": {"ema": weights, "step": config.step, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()},
+        "weights": {"ema": weights, "step": config.step, "sha256": sha256},
         "built": build_stamp(),
         "architecture": config.architecture.model_dump(mode="json"),
         "data": config.data,
@@ -214,7 +219,7 @@ def export(
             "provenance": provenance,
             **({} if latents is None else {"latents": latents.described}),
         },
-        extras=_extras(folder, config, default=weights == config.emas[0])
+        extras=_extras(folder, config, sha256, default=weights == find_weights(folder, config)[0])
         | ({} if latents is None else {encode_file("fp32"): latents.encode}),
         precisions=precisions,
         force_precision=force_precision,
@@ -283,11 +288,25 @@ def _guided(folder: Path, flow_map: FlowMap, config: CheckpointConfig) -> FlowMa
     return Guided(flow_map, len(config.labels)).eval()
 
 
-def _extras(folder: Path, config: CheckpointConfig, default: bool) -> dict[str, bytes | Path]:
-    """What travels with the graphs: the resolved recipe, and what the checkpoint shows a person."""
+def _extras(folder: Path, config: CheckpointConfig, sha256: str, default: bool) -> dict[str, bytes | Path]:
+    """What travels with the graphs: the resolved recipe, and what the checkpoint shows a person of these weights."""
     import yaml
 
+    from models.card import without_evaluation
+
     extras: dict[str, bytes | Path] = {"recipe.yaml": yaml.safe_dump(config.recipe, sort_keys=False).encode()}
-    carried = [file for file in CARRIED if default or file not in OF_DEFAULT_WEIGHTS]
-    extras.update({file: folder / file for file in carried if (folder / file).is_file()})
+    left = {file for told, files in OF_MEASURED_WEIGHTS.items() if _measured(folder / told) != sha256 for file in files}
+    left.update(() if default else OF_DEFAULT_WEIGHTS)
+    extras.update({file: folder / file for file in CARRIED if file not in left and (folder / file).is_file()})
+    if "README.md" in extras and "evaluation.json" in left:
+        extras["README.md"] = without_evaluation((folder / "README.md").read_bytes())
     return extras
+
+
+def _measured(results: Path) -> str | None:
+    """SHA-256 of the weights that figures tell of; None where that is not to be learned."""
+    try:
+        model = json.loads(results.read_bytes())["model"]
+        return model["sha256"] if isinstance(model["sha256"], str) else None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None

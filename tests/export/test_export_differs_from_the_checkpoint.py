@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from export.runtime.engines import open_engine
 from export.runtime.engines.session import open_session
 from export.runtime.grids import flow_grid
 from export.runtime.sampler import Jump, sample
-from models.checkpoint import load_checkpoint
+from models.checkpoint import load_checkpoint, read_config
 from models.numpy_jump import numpy_jump
 
 
@@ -173,3 +175,43 @@ def test_the_command_says_what_it_measured(
     assert "exists" in capsys.readouterr().err
     assert longjump.main(["inspect", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "two"
+
+
+SECTION = "## Evaluation\n\nfigures\n"
+
+
+@pytest.mark.parametrize("measured", ["ema-0.05", "model", None])
+@pytest.mark.parametrize("ema", [None, "model"])
+def test_figures_of_other_weights_travel_along(
+    checkpoints: dict[str, Path], tmp_path: Path, measured: str | None, ema: str | None
+) -> None:
+    """What was measured or searched with the raw weights is told of them only, and so with the averaged ones."""
+    folder = tmp_path / "points"
+    shutil.copytree(checkpoints["points"], folder)
+    told = "{" if measured is None else json.dumps({"model": {"sha256": _sha256(folder / f"{measured}.safetensors")}})
+    for file in ("evaluation.json", "grids.json", "neighbours.png"):
+        (folder / file).write_text(told)
+    (folder / "README.md").write_bytes(b"# A t\xffy\n\n" + SECTION.encode() + b"\n## More\n\nwords\n")
+    bundle = export_(folder, tmp_path / "bundle", ema=ema)
+    fits = measured == ("ema-0.05" if ema is None else ema)
+    wanted = {"evaluation.json", "grids.json", "neighbours.png"} if fits else set()
+    assert {"evaluation.json", "grids.json", "neighbours.png"} & set(bundle.manifest.files) == wanted
+    if ema is None:
+        section = SECTION.encode() + b"\n" if fits else b""
+        assert bundle.read("README.md") == b"# A t\xffy\n\n" + section + b"## More\n\nwords\n"
+    else:
+        assert "README.md" not in bundle.manifest.files
+
+
+def test_checkpoint_without_averages_is_not_exported(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "points"
+    shutil.copytree(checkpoints["points"], folder)
+    config = read_config(folder)
+    (folder / "config.json").write_text(config.model_copy(update={"emas": ()}).model_dump_json())
+    bundle = export_(folder, tmp_path / "bundle")
+    assert bundle.manifest.provenance["weights"]["ema"] == "model"
+    assert bundle.read("README.md") == (folder / "README.md").read_bytes()
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-HEADING = "## Evaluation"
+from models.card import HEADING, with_evaluation
 
 COLUMNS = {
     "fid": "FID",
@@ -111,11 +110,7 @@ def remarks(results: dict[str, Any]) -> list[str]:
 
 def with_section(card: str, results: dict[str, Any]) -> str:
     """A model card with these results in the place of earlier ones, or at its end."""
-    new = section(results)
-    found = re.search(rf"^{HEADING}\n.*?(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)
-    if found:
-        return card[: found.start()] + new + ("\n" if card[found.end() :] else "") + card[found.end() :]
-    return f"{card.rstrip()}\n\n{new}"
+    return with_evaluation(card, section(results))
 
 
 def quality(results: dict[str, Any]) -> dict[str, Any]:
