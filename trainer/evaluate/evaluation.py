@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +18,7 @@ from trainer.evaluate.classes import classes_as
 from trainer.evaluate.distances import Gaussian, frechet, gaussian
 from trainer.evaluate.extractor import Extractor
 from trainer.evaluate.features import Features, features_of, some, split_features
-from trainer.evaluate.generator import Generator, Pictures
+from trainer.evaluate.generator import Generator, Pictures, longjump_version
 from trainer.evaluate.measure import Yardstick
 from trainer.evaluate.neighbours import BALL, DENSE_BALL, Floats, nearest
 from trainer.evaluate.panel import NEIGHBOURS, chosen, panel
@@ -238,14 +237,10 @@ def check_fits(generator: Generator, dataset: Dataset) -> None:
 
 def made(device: torch.device) -> dict[str, str]:
     """When and with what."""
-    try:
-        longjump = version("longjump")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        longjump = "unknown"
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "longjump": longjump,
+        "longjump": longjump_version(),
         "torch": torch.__version__,
         "device": name,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from export.runtime.bundle import Bundle
 
 BATCH = 64
+
+SAMPLED: set[str] = {"kind", "shape", "labels", "architecture", "span", "t_max", "guidance", "augment"}
+"""Fields of a checkpoint's config that its samples depend on, beside its weights and the grid."""
 
 Pictures = NDArray[np.uint8]
 
@@ -79,6 +83,8 @@ def from_checkpoint(path: Path, ema: str | None, guidance: float | None, device:
         "step": config.step,
         "weights": weights,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "config": hashlib.sha256(config.model_dump_json(include=SAMPLED).encode()).hexdigest(),
+        "longjump": longjump_version(),
         "device": device.type,
     }
     grids = {int(steps): tuple(Step(*jump) for jump in grid) for steps, grid in config.grids.items()}
@@ -140,6 +146,14 @@ def from_bundle(
         data,
         pictures,
     )
+
+
+def longjump_version() -> str:
+    """The version that draws and measures."""
+    try:
+        return version("longjump")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"
 
 
 def _finite(z: NDArray[np.float32], where: str, grid: Grid) -> NDArray[np.float32]:

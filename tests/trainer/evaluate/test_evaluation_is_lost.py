@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from export.runtime.images import encode_npy
@@ -125,6 +128,36 @@ def test_second_evaluation_draws_again(
     assert drawn == [16]
     assert evaluate(*words, "--seed", 3)[0] == 0
     assert drawn == [16, 16]
+
+
+def test_another_network_gets_the_old_samples(
+    evaluate: Callable[..., tuple[int, str]], small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same weights are another model where config.json says how else they are to be read."""
+    from trainer.evaluate import generator
+
+    folder, cpu = tmp_path / "model", torch.device("cpu")
+    shutil.copytree(small.checkpoint, folder)
+    before = json.loads((folder / "config.json").read_text())
+    known = generator.from_checkpoint(folder, None, None, cpu).identity
+
+    def changed(**fields: Any) -> dict[str, Any]:
+        (folder / "config.json").write_text(json.dumps({**before, **fields}))
+        return generator.from_checkpoint(folder, None, None, cpu).identity
+
+    assert changed(data={"name": "elsewhere"}, grids={"1": [[1, 0, 1, 0]]}) == known, "control: as the weights are"
+    assert changed(t_max=0.9) != known
+    assert changed(labels=["birch", "ash"]) != known
+    monkeypatch.setattr(generator, "version", lambda name: "99")
+    assert changed() != known
+    monkeypatch.undo()
+    figures = []
+    for parametrisation in ("raw", "edm"):
+        changed(architecture={**before["architecture"], "parametrisation": parametrisation})
+        code, said = evaluate(folder, "--data", small.data, "--steps", 1, "--samples", 16)
+        assert code == 0, said
+        figures.append(json.loads((folder / "evaluation.json").read_text())["steps"])
+    assert figures[0] != figures[1]
 
 
 @pytest.mark.parametrize(
