@@ -215,5 +215,5 @@ def parse_guidance(text: str, rows_per_step: int) -> Guidance:
         return Guidance.model_validate({"min": low, "max": high, "default": default, "rows_per_step": rows_per_step})
     except ValueError:  # pydantic's error is one too
         raise ValueError(
-            f"--guidance {text!r} is not MIN:MAX:DEFAULT with MIN <= DEFAULT <= MAX, such as 1:4:1.5"
+            f"--guidance {text!r} is not MIN:MAX:DEFAULT with 0 <= MIN <= DEFAULT <= MAX, such as 1:4:1.5"
         ) from None

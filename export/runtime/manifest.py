@@ -28,6 +28,9 @@ MANIFEST_FILE = "manifest.json"
 MAX_DEPTH = 64
 """Objects and lists inside each other. Ours have 7; pydantic writes some 250, a recursive reader perhaps less."""
 
+LARGEST = 3.4028234663852886e38
+"""Of float32, in which a graph is told its scale; a larger one would be infinite there."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -44,10 +47,10 @@ class FileEntry(Strict):
 
 
 class Guidance(Strict):
-    """The effective guidance scales (1 = plain conditional) that a graph with this input takes."""
+    """The effective guidance scales (1 = plain conditional, 0 = without label) that a graph with this input takes."""
 
-    min: float
-    max: float
+    min: Annotated[float, Field(ge=0)]
+    max: Annotated[float, Field(le=LARGEST)]
     default: float
     rows_per_step: Literal[1, 2] = 1
     """Network evaluations that a row costs: 2 when the graph runs with and without the label."""
@@ -79,6 +82,13 @@ class EngineEntry(Strict):
     checked: str | None = None
     """What was checked of an engine that was not executed."""
     executed_on: str | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        least, most = self.batch
+        if most is not None and most < least:
+            raise ValueError(f"batch needs least <= most, got {least}, {most}")
+        return self
 
     @property
     def standing(self) -> str:

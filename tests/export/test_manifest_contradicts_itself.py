@@ -23,6 +23,15 @@ MEASURED = {
     "forced": False,
 }
 
+ENGINE = {
+    "backend": "onnxruntime",
+    "file": "jump.fp32.onnx",
+    "precision": "fp32",
+    "target": "any",
+    "builder": "test",
+    "state": "built",
+}
+
 
 def nested(depth: int) -> Any:
     """So many lists inside each other."""
@@ -57,6 +66,9 @@ def nested(depth: int) -> Any:
         ({"accuracy": {"fp32": MEASURED}}, "accuracy must be of precisions of the bundle other than fp32"),
         ({"guidance": {"min": 2, "max": 1, "default": 1}}, "min <= default <= max"),
         ({"guidance": {"min": 1, "max": float("inf"), "default": 1}}, "guidance.max"),
+        ({"guidance": {"min": -1, "max": 4, "default": 1}}, "guidance.min"),
+        ({"guidance": {"min": 0, "max": 1e308, "default": 1}}, "guidance.max"),
+        ({"engines": [{**ENGINE, "batch": [5, 2]}]}, "batch needs least <= most, got 5, 2"),
         ({"t_max": 1.5}, "t_max"),
         ({"quality": {"1": {"fid": float("nan")}}}, "must be plain JSON"),
         ({"provenance": {"made": object()}}, "must be plain JSON"),
