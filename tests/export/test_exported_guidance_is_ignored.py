@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,15 @@ def test_graph_lacks_the_input(exported_guided: Bundle, exported_image: Bundle) 
         check_jump_signature(guided, "it", SHAPE, guidance=False)
     with pytest.raises(ValueError, match="it must have z, t, s, label, guidance"):
         check_jump_signature(plain, "it", SHAPE, guidance=True)
+
+
+def test_manifest_and_graph_differ_in_the_input(exported_guided: Bundle, exported_image: Bundle) -> None:
+    """ONNX Runtime said at the first request what it lacked, and not of which file."""
+    for bundle, told in ((exported_guided, None), (exported_image, RANGE)):
+        lies = replace(bundle, manifest=bundle.manifest.model_copy(update={"guidance": told}))
+        with pytest.raises(ValueError, match="by the manifest a jump of ") as caught:
+            open_engine(lies, 1)
+        assert str(caught.value).startswith(f"{bundle.path / 'jump.fp32.onnx'} has the inputs ")
 
 
 def test_samples_are_those_of_the_checkpoint(checkpoints: dict[str, Path], exported_guided: Bundle) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from export.runtime.manifest import Manifest
 
 
 def named(
@@ -18,3 +21,13 @@ def named(
     """The arguments of Engine.jump by name; `guidance` only where there is one."""
     values: dict[str, NDArray[Any]] = {"z": z, "t": t, "s": s, "label": label}
     return values if guidance is None else {**values, "guidance": guidance}
+
+
+def check_inputs(found: Iterable[str], manifest: Manifest, where: str) -> None:
+    """Raise ValueError unless a graph (`where` names it) has the inputs that `named` will give it."""
+    expected = {"z", "t", "s", "label"} | ({"guidance"} if manifest.guidance is not None else set())
+    if set(found) != expected:
+        raise ValueError(
+            f"{where} has the inputs {', '.join(sorted(found))}; by the manifest a jump of {manifest.name} has "
+            f"{', '.join(sorted(expected))}: export the bundle again"
+        )

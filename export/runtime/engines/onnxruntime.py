@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from export.runtime.bundle import Bundle
 from export.runtime.engines.choice import PROVIDERS, Choice
-from export.runtime.engines.feed import named
+from export.runtime.engines.feed import check_inputs, named
 from export.runtime.engines.machine import Gpu
 from export.runtime.engines.pictures import Pictures
 from export.runtime.engines.session import PROVIDER, open_session
@@ -37,12 +37,14 @@ class OnnxRuntimeEngine:
     """A bundle's graphs of one precision in ONNX Runtime; see Engine."""
 
     def __init__(self, bundle: Bundle, choice: Choice, threads: int | None = None, gpu: Gpu | None = None) -> None:
-        """Load the graphs. Raises ValueError if ONNX Runtime or the provider that was chosen refuses one."""
+        """Load the graphs. Raises ValueError if ONNX Runtime or the provider that was chosen refuses one, or if the
+        manifest tells of another."""
         self.manifest: Manifest = bundle.manifest
         self.choice = choice
         file, provider = choice.entry.file, PROVIDERS[choice.name]
         options = compiling_options(self.manifest) if choice.name == TENSORRT_PROVIDER else {}
         self._jump = open_session(bundle.read(file), str(bundle.path / file), threads, provider, options)
+        check_inputs([node.name for node in self._jump.get_inputs()], self.manifest, str(bundle.path / file))
         decoding = CPU if choice.name == CPU else CUDA
         self._pictures = Pictures(bundle, choice.entry.precision, threads, PROVIDERS[decoding])
         self.fingerprint: str = fingerprint(self.manifest.digest, choice, gpu)
