@@ -69,7 +69,12 @@ def describe(manifest: Manifest) -> str:
     rows[-1:] = [
         ("provenance" if i == 0 else "", line) for i, line in enumerate(_flat(manifest.provenance) or ["not stated"])
     ]
-    return "\n".join(f"{title:<12}{text}".rstrip() for title, text in rows)
+    return "\n".join(f"{title:<12}{_printable(text)}".rstrip() for title, text in rows)
+
+
+def _printable(text: str) -> str:
+    """What would speak to a terminal, or begin another line, as an escape: a foreign bundle's text may be anything."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def _shape(shape: tuple[int, ...]) -> str:

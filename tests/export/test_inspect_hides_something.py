@@ -60,6 +60,21 @@ def test_teacher_is_hidden(make_bundle: Callable, capsys: pytest.CaptureFixture[
         assert longjump.main(["inspect", str(bundle.path)]) == 0
 
 
+def test_bundle_speaks_to_the_terminal(make_bundle: Callable, capsys: pytest.CaptureFixture[str]) -> None:
+    """What moves the cursor could cover a licence with another."""
+    spoken = {
+        "licence": "CC0\x1b[2K",
+        "method": "toy\rlicence     MIT",
+        "provenance": {"a\nb": "\u202e\x9b", "é": "日本"},
+    }
+    bundle = make_bundle(**spoken)
+    assert longjump.main(["inspect", str(bundle.path)]) == 0
+    shown = capsys.readouterr().out
+    assert all(line.isprintable() for line in shown.split("\n"))
+    for text in (r"CC0\x1b[2K", r"toy\rlicence     MIT", r"a\nb = \u202e\x9b", "é = 日本"):
+        assert text in shown
+
+
 def test_json_is_the_manifest(make_bundle: Callable, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = make_bundle("points", z_shape=(2,))
     assert longjump.main(["inspect", str(bundle.path), "--json"]) == 0
