@@ -31,6 +31,9 @@ def progress_bar(done: int, steps: int, shown: bool = True) -> tqdm[int]:
         disable=not shown,
         smoothing=0.05,
         mininterval=0.5 if terminal else 30,
+        maxinterval=10
+        if terminal
+        else 600,  # after that a thread of the library's draws once more, in a log the same line
         dynamic_ncols=terminal,
         file=sys.stderr if terminal else Lines(),
         bar_format=None if terminal else LINE,

@@ -166,7 +166,7 @@ def _finite(z: NDArray[np.float32], where: str, grid: Grid) -> NDArray[np.float3
 def _hash(data: Any) -> str | None:
     """That of the data set of pictures, in a free field that may hold anything: of latents those they were made of."""
     made_of = data.get("pictures") if isinstance(data, dict) else None
-    data = made_of if isinstance(made_of, dict) else data
+    data = made_of if isinstance(made_of, dict) and "sha256" in made_of else data
     found = data.get("sha256") if isinstance(data, dict) else None
     found = found.get("dataset") if isinstance(found, dict) else found
     return found if isinstance(found, str) else None

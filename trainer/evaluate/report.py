@@ -96,6 +96,8 @@ def remarks(results: dict[str, Any]) -> list[str]:
         lines.append(
             "the model was trained on another data set (by its hash): copies of what only that one has are not seen"
         )
+    if settings["training"]["trained_on"] is None:
+        lines.append("the model does not say what it was trained on: copies are seen if it was this data set only")
     for steps, found in results["steps"].items():
         copying = found["copying"]
         lines.append(

@@ -93,6 +93,7 @@ class Store:
             unit=" pictures",
             disable=not (self.shown and shown),
             mininterval=0.5 if terminal else 30,
+            maxinterval=10 if terminal else 600,  # see trainer.progress
             dynamic_ncols=terminal,
             file=sys.stderr if terminal else Lines(),
             bar_format=None if terminal else LINE,

@@ -12,6 +12,7 @@ import pytest
 from export.runtime.bundle import open_bundle
 from loadtest.sweep.findings import quality
 from server.schedule.admission import auto_choices
+from trainer.evaluate.generator import _hash
 
 from .conftest import Small
 
@@ -39,6 +40,22 @@ def test_checkpoint_and_bundle_measure_differently(evaluate: Evaluate, small: Sm
     assert checkpoint["floor"] == bundle["floor"]
     for found in (checkpoint, bundle):
         assert found["settings"]["training"] == {"pictures": 40, "trained_on": True}
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        ({"sha256": "own", "pictures": {"size": 32, "rule": "crop"}}, "own"),
+        ({"sha256": "latents", "pictures": {"sha256": "pictures"}}, "pictures"),
+        ({"sha256": {"dataset": "old"}}, "old"),
+        ({"pictures": {"size": 32}}, None),
+        (None, None),
+    ],
+    ids=["a person's own pictures", "latents", "parts apart", "without", "none"],
+)
+def test_data_of_training_is_taken_for_other_data(data: object, found: str | None) -> None:
+    """`longjump data build folder` says under `pictures` how they were cut; of latents it is the data they are of."""
+    assert _hash(data) == found
 
 
 def test_results_do_not_reach_those_who_choose_by_them(evaluate: Evaluate, small: Small, tmp_path: Path) -> None:
