@@ -88,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     inception = open_inception(args.inception_weights, device) if args.fid else None
     dataset = open_dataset(args.data)
     model, generator = open_model(args, of_bundle, device)
+    refuse_unwritable(args, model)
     asked = Asked(
         steps=read_steps(args.steps, sorted(generator.grids), STEPS),
         samples=args.samples if args.samples is not None else FID_SAMPLES if args.fid else SAMPLES,
@@ -123,25 +124,48 @@ def refuse(args: argparse.Namespace, of_bundle: bool) -> None:
         raise ValueError(f"--out and --panel are both {files[0]}; give each a file of its own")
 
 
+def refuse_unwritable(args: argparse.Namespace, model: Bundle | Path) -> None:
+    """Raise ValueError or OSError, before any work, where the results cannot be written beside a model."""
+    from export.runtime.target import check_target
+
+    if isinstance(model, Path):
+        for name in (RESULTS, PANEL, CARD):
+            check_target(model / name)
+    if isinstance(model, Path) or args.write is not None:
+        read_card(model)
+
+
+def read_card(model: Bundle | Path) -> str:
+    """The model card, or the beginning of one. Raises ValueError for one that is no text."""
+    if isinstance(model, Path):
+        name, where = model.name, model / CARD
+        card = where.read_bytes() if where.exists() else None
+    else:
+        name, where = model.manifest.name, model.path / CARD
+        card = model.read(CARD) if CARD in model.manifest.files else None
+    try:
+        return f"# {name}\n" if card is None else card.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: not UTF-8 text ({error}), so that the results cannot be added to it") from None
+
+
 def keep(args: argparse.Namespace, results: dict[str, Any], panel: bytes, model: Bundle | Path) -> None:
     """Write the results where they were asked for, and say where."""
-    from export.runtime.target import write_file
+    from export.runtime.target import write_files
     from trainer.evaluate.report import quality, with_section
 
     text = (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    for file, data in ((args.out, text), (args.panel, panel)):
-        if file is not None:
-            write_file(file, data)
-            print(f"wrote {file}")
+    asked = {file: data for file, data in ((args.out, text), (args.panel, panel)) if file is not None}
+    write_files(asked)
+    for file in asked:
+        print(f"wrote {file}")
+    if not isinstance(model, Path) and args.write is None:
+        return
+    told = {RESULTS: text, PANEL: panel, CARD: with_section(read_card(model), results).encode()}
     if isinstance(model, Path):
         check_there(model)
-        card = model / CARD
-        before = card.read_text("utf-8") if card.is_file() else f"# {model.name}\n"
-        for name, data in ((RESULTS, text), (PANEL, panel), (CARD, with_section(before, results).encode())):
-            write_file(model / name, data)
-        print(f"wrote {card}, {RESULTS} and {PANEL}")
-    elif args.write is not None:
-        before = model.read(CARD).decode() if CARD in model.manifest.files else f"# {model.manifest.name}\n"
-        told = {RESULTS: text, PANEL: panel, CARD: with_section(before, results).encode()}
+        write_files({model / name: data for name, data in told.items()})
+        print(f"wrote {model / CARD}, {RESULTS} and {PANEL}")
+    else:
         written = write_again(model, args.write, {"quality": quality(results)}, told, args.force)
         print(f"wrote {written.path} ({written.manifest.digest})")

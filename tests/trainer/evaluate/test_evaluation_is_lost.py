@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -199,6 +200,53 @@ def test_wrong_data_is_measured_against(
     code, said = evaluate(small.checkpoint, "--data", small.data, "--write", tmp_path / "new")
     assert code == 2
     assert "--write is for a bundle" in said
+
+
+def test_card_that_cannot_be_written_is_found_after_the_work(
+    evaluate: Callable[..., tuple[int, str]], small: Small, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(small.checkpoint, folder, ignore=shutil.ignore_patterns("README.md", "neighbours.png"))
+    words = [folder, "--data", small.data, "--steps", 1, "--samples", 16]
+    for name, wanted in [("README.md", "is a folder"), ("neighbours.png", "is a folder"), ("README.md", "not UTF-8")]:
+        there = folder / name
+        if wanted == "is a folder":
+            there.mkdir()
+        else:
+            there.write_bytes("# caf\u00e9\n".encode("latin-1"))
+        before = sorted(folder.iterdir())
+        code, said = evaluate(*words)
+        assert code == 2
+        assert said.startswith(f"longjump eval: error: {there}")
+        assert wanted in said
+        assert said.count("\n") == 1
+        assert sorted(folder.iterdir()) == before
+        if there.is_dir():
+            there.rmdir()
+
+
+def test_full_disk_leaves_half_of_the_results(
+    evaluate: Callable[..., tuple[int, str]], small: Small, tmp_path: Path
+) -> None:
+    """A file may be of so many bytes only; the disk plays full at the second of three."""
+    folder = tmp_path / "model"
+    shutil.copytree(small.checkpoint, folder)
+    words = [folder, "--data", small.data, "--samples", 16]
+    for steps in (2, 1):
+        assert evaluate(*words, "--steps", steps)[0] == 0
+    before = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    assert len(before["evaluation.json"]) < len(before["neighbours.png"]) - 2000
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before["neighbours.png"]) - 1000, hard))
+    try:
+        code, said = evaluate(*words, "--steps", 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert code == 2
+    assert said.endswith(f"longjump eval: error: {folder / 'neighbours.png'}: File too large\n")
+    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
+    assert evaluate(*words, "--steps", 2)[0] == 0
+    assert (folder / "evaluation.json").read_bytes() != before["evaluation.json"]
 
 
 def test_steps_are_misread() -> None:
