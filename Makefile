@@ -58,6 +58,9 @@ demo-train: $(VENV)/.dev ## train the demo again: data, training, export, into r
 	@echo "longjump: done; look at it with: make serve ARGS=$(DEMO)/bundle"
 
 ##@ Work on it
+.PHONY: dev
+dev: $(VENV)/.dev ## install everything for training, export, evaluation and tests into .venv (a few minutes, 2.5 GB)
+
 .PHONY: test
 test: lint ## everything CI runs: ruff, mypy, and the tests but the slow ones, on all cores (ARGS="tests/server -k seed")
 	@none=0; run() { $(BIN)/python -m pytest "$$@" $(ARGS) || { got=$$?; [ $$got = 5 ] && none=$$((none + 1)) || exit $$got; }; }; \
@@ -133,7 +136,7 @@ clean: ## remove .venv and the caches; data and runs stay
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## "; print "usage: make TARGET" } \
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST) \
+	  /^[a-z-]+:.*## / { printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST) \
 	  | if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi
 
 # The environment. `.made` is older than both stamps, so that making it anew installs everything anew.
