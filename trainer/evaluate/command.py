@@ -10,10 +10,10 @@ the terminal, to --out as JSON, into a checkpoint's model card, and with --write
 the load tester read them.
 
 Examples:
-  longjump eval runs/facets --data runs/data --steps 1,2,4,8
-  longjump eval BUNDLE --data runs/data --samples 2000 --out runs/evaluation.json
-  longjump eval BUNDLE --data runs/data --write GRADED
-  longjump eval BUNDLE --data runs/data --fid --inception-weights weights-inception-2015-12-05-6726825d.pth
+  longjump eval runs/meanflow --data runs/facets --steps 1,2,4,8
+  longjump eval BUNDLE --data runs/facets --samples 2000 --out runs/evaluation.json
+  longjump eval BUNDLE --data runs/facets --write GRADED
+  longjump eval BUNDLE --data runs/facets --fid --inception-weights weights-inception-2015-12-05-6726825d.pth
 """
 
 from __future__ import annotations
