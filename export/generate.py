@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
     """Generate and write; 0, or ValueError and OSError for the person who asked."""
     from export.runtime.bundle import open_bundle
     from export.runtime.engines import Printing, open_engine
+    from export.runtime.manifest import exact
     from export.runtime.target import check_target, write_file
 
     check_target(args.out)
@@ -101,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     names = [manifest.label_name(label) for label in request.labels]
     if len(set(names)) == 1:
         names = names[:1]
-    guidance = "" if request.guidance is None else f" guidance={request.guidance:g}"
+    guidance = "" if request.guidance is None else f" guidance={exact(request.guidance)}"
     print(
         f"{args.out}: seed={request.seeds[0]} label={','.join(names)} steps={request.steps}{guidance} n={args.n} "
         f"fingerprint={fingerprint}"

@@ -10,6 +10,7 @@ import pytest
 from loadtest.arrivals import bursty, constant, poisson, read_trace
 from loadtest.measure import measure
 from loadtest.settings import Settings
+from loadtest.target import find
 from loadtest.traffic import Writer, draw, mix, replay
 
 from .fake_server import fake_server
@@ -112,6 +113,16 @@ def test_trace_asks_for_no_step_count_that_no_line_has(tmp_path: Path) -> None:
     assert {kind.steps for kind in replay(read_trace(path), blend, rng()).kinds} == {8}
     assert blend.cases == (), "what is never compared is not asked"
     assert mix(Settings("http://127.0.0.1", rate=1)).cases, "control"
+
+
+def test_label_that_the_server_lacks_is_sent() -> None:
+    """Digits of another script are no index to the server."""
+    with fake_server() as url:
+        for label in ("bird", "2", "\u0661"):
+            with pytest.raises(ValueError, match=f"fake has no label '{label}'; it has cat, dog"):
+                find(Settings(url, rate=20, labels={label: 1}))
+        for label in ("dog", "1", "none"):
+            assert find(Settings(url, rate=20, labels={label: 1})).model
 
 
 def test_trace_runs_on_a_server_without_the_default_step_count(tmp_path: Path) -> None:
