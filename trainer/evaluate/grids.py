@@ -7,7 +7,7 @@ stays. What was tried is kept, so that a search that was cut off goes on; the sa
 
 Of a checkpoint its config.json gets the grids, for `longjump export` and all that follows, and samples.png is drawn
 again; of a bundle a new one is written. Whatever depends on grids (figures, further precisions, graphs of all steps) is
-to be made after it.
+to be made after it; figures of the grids before are taken out.
 
 Examples:
   longjump grids runs/facets --data runs/data
@@ -51,6 +51,10 @@ FIRST_SEED = 20_000_000
 
 FOUND = "grids.json"
 """What was searched and found, beside the model."""
+
+MEASURE_AGAIN = (
+    "its figures were of the grids before and are taken out; measure again: longjump eval {model} --data {data}"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -147,16 +151,20 @@ def keep(
 ) -> None:
     """Write the grids where a model has them, the config last, and say where."""
     from export.runtime.target import write_files
+    from models.card import without_evaluation
     from models.checkpoint import load_checkpoint, read_config
     from trainer.card import SAMPLES_FILE, samples_of
-    from trainer.evaluate.command import RESULTS
+    from trainer.evaluate.command import CARD, PANEL, RESULTS
 
     text = (json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
     plain = {str(count): [tuple(step) for step in grid] for count, grid in grids.items()}
     if not isinstance(model, Path):
         changed = {"grids": {**model.manifest.grids, **plain}}
-        written = write_again(model, args.write, changed, {FOUND: text}, args.force)
+        card = {CARD: without_evaluation(model.read(CARD))} if CARD in model.manifest.files else {}
+        written = write_again(model, args.write, changed, {FOUND: text, **card}, args.force, (RESULTS, PANEL))
         print(f"wrote {written.path} ({written.manifest.digest})")
+        if RESULTS in model.manifest.files:
+            print(MEASURE_AGAIN.format(model=written.path, data=args.data))
         if SAMPLES_FILE in written.manifest.files:
             print(f"{SAMPLES_FILE} there is of the grids before; of a checkpoint it is drawn again")
         return
@@ -166,7 +174,11 @@ def keep(
     flow_map, _ = load_checkpoint(model)
     drawn = samples_of(config, flow_map.to(device))
     written_config = (config.model_dump_json(indent=2) + "\n").encode()
-    write_files({model / SAMPLES_FILE: drawn, model / FOUND: text, model / "config.json": written_config})
+    measured, card_file = (model / RESULTS).is_file(), model / CARD
+    section = {card_file: without_evaluation(card_file.read_bytes())} if measured and card_file.is_file() else {}
+    write_files({model / SAMPLES_FILE: drawn, model / FOUND: text, **section, model / "config.json": written_config})
+    for file in (RESULTS, PANEL) if measured else ():
+        (model / file).unlink(missing_ok=True)
     print(f"wrote the grids into {model / 'config.json'}, and {FOUND}; drew {SAMPLES_FILE} again with them")
-    if (model / RESULTS).is_file():
-        print(f"{RESULTS} there is of the grids before; measure again: longjump eval {model} --data {args.data}")
+    if measured:
+        print(MEASURE_AGAIN.format(model=model, data=args.data))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +64,10 @@ def open_device(name: str | None) -> torch.device:
 
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
+        there = torch.zeros(1, device=name)
+        there.item()  # `meta` has shapes and no numbers
+        return there.device
+    except (RuntimeError, AssertionError, ImportError) as error:  # AssertionError: torch was built without CUDA
         raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from None
 
 
@@ -105,11 +107,18 @@ def read_steps(text: str | None, known: Sequence[int], usual: Sequence[int]) -> 
     return tuple(sorted({int(word) for word in words}))
 
 
-def write_again(bundle: Bundle, out: Path, changes: dict[str, Any], files: dict[str, bytes], replace: bool) -> Bundle:
-    """Write a bundle with other fields of its manifest and further files. Raises as `write_bundle` does."""
+def write_again(
+    bundle: Bundle,
+    out: Path,
+    changes: dict[str, Any],
+    files: dict[str, bytes],
+    replace: bool,
+    without: Collection[str] = (),
+) -> Bundle:
+    """Write a bundle with other fields of its manifest, further files, and `without` some. Raises as `write_bundle`."""
     from export.runtime.bundle import write_bundle
     from export.runtime.manifest import FORMAT
 
     fields = {**bundle.manifest.model_dump(exclude={"files", "digest"}), "format": FORMAT, **changes}
-    kept: dict[str, bytes | Path] = {file: bundle.path / file for file in bundle.manifest.files}
+    kept: dict[str, bytes | Path] = {file: bundle.path / file for file in bundle.manifest.files if file not in without}
     return write_bundle(out, fields, {**kept, **files}, replace)

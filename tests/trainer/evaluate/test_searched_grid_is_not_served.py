@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from export.export import export
 from export.runtime.bundle import open_bundle, write_bundle
 from export.runtime.grids import Grid, flow_grid
 from export.runtime.sampler import sample
-from models.checkpoint import load_checkpoint, read_config
+from models.checkpoint import find_weights, load_checkpoint, read_config
 from trainer.card import samples_of
 from trainer.data.arrays import Split
 from trainer.data.dataset import Dataset, open_dataset
@@ -170,6 +171,32 @@ def test_bundle_keeps_the_old_grid(grids: Callable[..., tuple[int, str]], small:
     assert code == 2
     assert "tells figures of its grids" in said
     assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.usefixtures("bound")
+def test_figures_of_the_old_grid_stay(grids: Callable[..., tuple[int, str]], small: Small, tmp_path: Path) -> None:
+    """In a checkpoint, and in a bundle that was exported of a measured one."""
+    run = tmp_path / "run"
+    shutil.copytree(small.checkpoint, run)
+    _, weights = find_weights(run, read_config(run))
+    (run / "evaluation.json").write_text(json.dumps({"model": {"sha256": sha256(weights.read_bytes()).hexdigest()}}))
+    (run / "neighbours.png").write_bytes(b"panel")
+    (run / "README.md").write_text("# Trees\n\n## Evaluation\n\nfigures\n")
+    bundle = export(run, tmp_path / "bundle", licence="CC0-1.0")
+    figures = {"evaluation.json", "neighbours.png"}
+    assert figures < set(bundle.manifest.files)
+    words = ["--data", small.data, "--steps", 2, "--samples", 16]
+    code, said = grids(bundle.path, *words, "--threads", 1, "--write", tmp_path / "better")
+    assert code == 0, said
+    assert f"are taken out; measure again: longjump eval {tmp_path / 'better'}" in said
+    better = open_bundle(tmp_path / "better")
+    assert not figures & set(better.manifest.files)
+    assert better.read("README.md") == b"# Trees\n"
+    code, said = grids(run, *words)
+    assert code == 0, said
+    assert f"are taken out; measure again: longjump eval {run}" in said
+    assert not any((run / file).exists() for file in figures)
+    assert (run / "README.md").read_text() == "# Trees\n"
 
 
 def test_real_search_of_a_tiny_model(grids: Callable[..., tuple[int, str]], small: Small, tmp_path: Path) -> None:
