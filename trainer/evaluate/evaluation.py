@@ -33,6 +33,9 @@ FIRST_SEED = 10_000_000
 LEAST = 16
 """Samples, and real pictures of a split: fewer have no neighbours to speak of."""
 
+MOST = 1_000_000
+"""Samples: all are held in memory, and so many features take 5 GB."""
+
 NOT_FID = (
     "fd_enetlite0 and kid_enetlite0 are distances of EfficientNet-Lite0's features: they are not FID and not KID, and "
     "compare only with figures of the same network, data, resolution and number of samples"
@@ -210,12 +213,19 @@ def fitting(generator: Generator, dataset: Dataset, asked: Asked) -> dict[str, S
             raise ValueError(
                 f"the {name} split of {dataset.name} has {len(split.x)} pictures; at least {LEAST} it takes"
             )
-    if asked.samples < LEAST:
-        raise ValueError(f"--samples must be at least {LEAST}, not {asked.samples}")
+    check_samples(asked.samples)
     check_fits(generator, dataset)
     for steps in asked.steps:
         generator.grid(steps)
     return splits
+
+
+def check_samples(count: int) -> None:
+    """Raise ValueError for a number of samples that no figure can be of."""
+    if count < LEAST:
+        raise ValueError(f"--samples must be at least {LEAST}, not {count}")
+    if count > MOST:
+        raise ValueError(f"--samples must be at most {MOST}, not {count}: all are held in memory")
 
 
 def check_pictures(dataset: Dataset) -> None:
