@@ -128,6 +128,12 @@ def refuse_unwritable(args: argparse.Namespace, model: Bundle | Path) -> None:
     """Raise ValueError or OSError, before any work, where the results cannot be written beside a model."""
     from export.runtime.target import check_target
 
+    scales = None if isinstance(model, Path) else model.manifest.guidance
+    if args.write is not None and scales is not None and args.guidance not in (None, scales.default):
+        raise ValueError(
+            f"--write with --guidance {args.guidance!r}: steps=auto goes by the figures in a bundle, which are to be of "
+            f"its own scale, {scales.default!r}; leave --guidance out, or write the results to --out"
+        )
     if isinstance(model, Path):
         for name in (RESULTS, PANEL, CARD):
             check_target(model / name)

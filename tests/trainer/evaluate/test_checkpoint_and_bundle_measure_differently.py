@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from export.runtime.bundle import open_bundle
+from export.runtime.bundle import Bundle, open_bundle
+from export.runtime.manifest import Guidance
 from loadtest.sweep.findings import quality
 from server.schedule.admission import auto_choices
+from trainer.evaluate.command import refuse_unwritable
 from trainer.evaluate.generator import _hash
 
 from .conftest import Small
@@ -84,6 +87,19 @@ def test_results_do_not_reach_those_who_choose_by_them(evaluate: Evaluate, small
     code, said = evaluate(small.bundle, "--data", small.data, "--samples", 32, "--write", graded)
     assert code == 2
     assert "exists" in said
+
+
+@pytest.mark.parametrize("guidance", [None, 1.67, 3.0])
+def test_figures_of_another_scale_reach_those_who_choose(small: Small, tmp_path: Path, guidance: float | None) -> None:
+    """steps=auto serves the scale of the bundle, and is to go by figures of that."""
+    bundle = open_bundle(small.bundle)
+    manifest = bundle.manifest.model_copy(update={"guidance": Guidance(min=1, max=3, default=1.67)})
+    args = argparse.Namespace(write=tmp_path / "graded", guidance=guidance)
+    if guidance == 3:
+        with pytest.raises(ValueError, match=r"--write with --guidance 3\.0: .* its own scale, 1\.67"):
+            refuse_unwritable(args, Bundle(bundle.path, manifest))
+    else:
+        refuse_unwritable(args, Bundle(bundle.path, manifest))
 
 
 def test_card_has_the_figures_twice(evaluate: Evaluate, small: Small, tmp_path: Path) -> None:
