@@ -78,14 +78,13 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--write BUNDLE: where is one with the new grids to go? A bundle itself is never changed")
     from export.runtime.noise import check_seed
     from trainer.data.dataset import open_dataset
-    from trainer.evaluate.evaluation import LEAST
+    from trainer.evaluate.evaluation import check_samples
     from trainer.evaluate.extractor import open_enetlite0
     from trainer.evaluate.gridsearch import family_of
     from trainer.evaluate.store import Store, default_folder
     from trainer.evaluate.trial import Trial
 
-    if args.samples < LEAST:
-        raise ValueError(f"--samples must be at least {LEAST}, not {args.samples}")
+    check_samples(args.samples)
     check_seed(args.seed)
     check_seed(args.seed + 2 * args.samples)
     device, dataset = open_device(args.device), open_dataset(args.data)

@@ -217,6 +217,7 @@ def test_real_search_of_a_tiny_model(grids: Callable[..., tuple[int, str]], smal
         (["--steps", "3", "--write", "new"], "3 steps: "),
         (["--steps", "1", "--write", "new"], "1 steps: one step leads from noise to data"),
         (["--samples", "3", "--write", "new"], "--samples must be at least 16, not 3"),
+        (["--samples", "1000000000000", "--write", "new"], "--samples must be at most 1000000, not 1000000000000"),
         (["--seed", "-1", "--write", "new"], "seed"),
         (["--ema", "0.1", "--write", "new"], "is a bundle, its weights are chosen"),
     ],
