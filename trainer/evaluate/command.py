@@ -131,8 +131,8 @@ def refuse_unwritable(args: argparse.Namespace, model: Bundle | Path) -> None:
     scales = None if isinstance(model, Path) else model.manifest.guidance
     if args.write is not None and scales is not None and args.guidance not in (None, scales.default):
         raise ValueError(
-            f"--write with --guidance {args.guidance!r}: steps=auto goes by the figures in a bundle, which are to be of "
-            f"its own scale, {scales.default!r}; leave --guidance out, or write the results to --out"
+            f"--write with --guidance {args.guidance!r}: steps=auto goes by the figures in a bundle, which are to be "
+            f"of its own scale, {scales.default!r}; leave --guidance out, or write the results to --out"
         )
     if isinstance(model, Path):
         for name in (RESULTS, PANEL, CARD):
