@@ -115,10 +115,13 @@ def write_again(
     replace: bool,
     without: Collection[str] = (),
 ) -> Bundle:
-    """Write a bundle with other fields of its manifest, further files, and `without` some. Raises as `write_bundle`."""
+    """Write a bundle with other fields of its manifest, further files, and `without` some.
+
+    Raises as `write_bundle` does, and as `Bundle.read` for a bundle that is not the one any more that was opened.
+    """
     from export.runtime.bundle import write_bundle
     from export.runtime.manifest import FORMAT
 
     fields = {**bundle.manifest.model_dump(exclude={"files", "digest"}), "format": FORMAT, **changes}
-    kept: dict[str, bytes | Path] = {file: bundle.path / file for file in bundle.manifest.files if file not in without}
+    kept = {file: bundle.read(file) for file in bundle.manifest.files if file not in without}
     return write_bundle(out, fields, {**kept, **files}, replace)

@@ -1,4 +1,4 @@
-"""A training saves while its run is measured: the figures go to the checkpoint that they are of, or nowhere."""
+"""A training saves while its run is measured: the figures go to the model that they are of, or nowhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], 
     """`meanwhile(DO)`: done when the first samples are drawn."""
 
     def set_up(do: Callable[[], Any]) -> None:
-        opened = generator.from_checkpoint
-
-        def watched(*args: Any) -> generator.Generator:
+        def watched(opened: Callable[..., generator.Generator], *args: Any) -> generator.Generator:
             found = opened(*args)
 
             def draw(*asked: Any) -> Any:
@@ -42,7 +41,8 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], 
 
             return dataclasses.replace(found, draw=draw)
 
-        monkeypatch.setattr(generator, "from_checkpoint", watched)
+        for name in ("from_checkpoint", "from_bundle"):
+            monkeypatch.setattr(generator, name, partial(watched, getattr(generator, name)))
 
     return set_up
 
@@ -79,3 +79,17 @@ def test_figures_of_a_removed_checkpoint_are_lost(
     assert not first.exists()
     assert not (later / "evaluation.json").exists()
     assert json.loads(out.read_text())["model"]["name"] == first.name
+
+
+def test_bundle_that_was_exported_anew_gets_the_figures_of_the_old(
+    evaluate: Evaluate, small: Small, meanwhile: Callable[..., None], tmp_path: Path
+) -> None:
+    bundle, graded = tmp_path / "bundle", tmp_path / "graded"
+    shutil.copytree(small.bundle, bundle)
+    card = bundle / "README.md"
+    meanwhile(lambda: card.write_text("# another\n"))
+    words = ["--data", small.data, "--steps", 1, "--samples", 16, "--threads", 1, "--write", graded]
+    code, said = evaluate(bundle, *words)
+    assert code == 2
+    assert str(card) in said
+    assert not graded.exists()
