@@ -168,7 +168,7 @@ def export(
     from export.graph import build_jump, builder
     from export.runtime.bundle import check_free
     from export.runtime.engines.session import open_session
-    from export.runtime.manifest import Guidance, check_name, encode_file, jump_file
+    from export.runtime.manifest import check_name, encode_file, jump_file
     from models.checkpoint import find_checkpoint, find_weights, load_checkpoint
     from models.numpy_jump import numpy_jump
 
@@ -178,7 +178,7 @@ def export(
     flow_map, config = load_checkpoint(folder, ema)
     shape, labels = tuple(config.shape), list(config.labels)
     latents = _latents(folder, config, autoencoder, decoder)
-    guidance = None if config.guidance is None else Guidance(**config.guidance.model_dump())
+    guidance = _guidance(folder, config)
     if scales is not None:
         flow_map, guidance = _guided(folder, flow_map, config), scales
     jump = build_jump(flow_map, shape, len(labels), guidance is not None)
@@ -286,6 +286,18 @@ def _guided(folder: Path, flow_map: FlowMap, config: CheckpointConfig) -> FlowMa
     if config.recipe.get("objective", {}).get("label_dropout") == 0:
         raise ValueError(f"--guidance: {folder} was trained with label_dropout 0, so it knows nothing without a label")
     return Guided(flow_map, len(config.labels)).eval()
+
+
+def _guidance(folder: Path, config: CheckpointConfig) -> Guidance | None:
+    """The scales of a checkpoint. Raises ValueError for those that no bundle may have."""
+    from pydantic import ValidationError
+
+    from export.runtime.manifest import Guidance, one_line
+
+    try:
+        return None if config.guidance is None else Guidance(**config.guidance.model_dump())
+    except ValidationError as error:
+        raise ValueError(f"{folder / 'config.json'}: guidance: {one_line(error)}") from None
 
 
 def _extras(folder: Path, config: CheckpointConfig, sha256: str, default: bool) -> dict[str, bytes | Path]:

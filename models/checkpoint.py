@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -22,9 +22,15 @@ class GuidanceInput(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    min: float = Field(gt=0)
-    max: float
-    default: float
+    min: float = Field(gt=0, allow_inf_nan=False)
+    max: float = Field(allow_inf_nan=False)
+    default: float = Field(allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> GuidanceInput:
+        if not self.min <= self.default <= self.max:
+            raise ValueError(f"guidance needs min <= default <= max, got {self.min}, {self.default}, {self.max}")
+        return self
 
 
 class CheckpointConfig(BaseModel):
@@ -39,7 +45,7 @@ class CheckpointConfig(BaseModel):
     labels: tuple[str, ...] = Field(description="class names; the null label is their number")
     architecture: AnyArchitecture
     span: Span
-    t_max: float = 1.0
+    t_max: float = Field(1.0, gt=0, le=1)
     guidance: GuidanceInput | None = Field(None, description="None: the network does not take it")
     augment: int = Field(0, ge=0, description="augmentation labels that the network was told in training")
     grids: dict[str, list[tuple[float, float, float, float]]] = Field(description="steps -> [(t, s, a, b), ...]")
@@ -50,6 +56,13 @@ class CheckpointConfig(BaseModel):
     )
     recipe: dict[str, Any] = Field(description="the whole resolved recipe")
     data: dict[str, Any] = Field(description="what it was trained on: name, sha256, licence, credits")
+
+    @model_validator(mode="after")
+    def _counted(self) -> CheckpointConfig:
+        for steps, grid in self.grids.items():
+            if not grid or steps != str(len(grid)):
+                raise ValueError(f"grids: the one called {steps[:20]!r} has {len(grid)} jumps")
+        return self
 
 
 def write_weights(folder: Path, name: str, state: dict[str, torch.Tensor]) -> None:
@@ -70,12 +83,14 @@ def read_weights(file: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file.
 
     Raises:
-        FileNotFoundError, ValueError: names the file.
+        OSError, ValueError: names the file.
     """
     try:
         return load_file(file, device)
     except FileNotFoundError:
         raise FileNotFoundError(f"{file}: No such file; the checkpoint is not whole") from None
+    except OSError as error:
+        raise OSError(f"{file}: {'it is a folder' if file.is_dir() else error}") from None
     except SafetensorError as error:
         raise ValueError(f"{file}: damaged, or not a safetensors file ({error})") from None
 
@@ -111,7 +126,7 @@ def read_config(folder: Path) -> CheckpointConfig:
     file = folder / "config.json"
     try:
         found = json.loads(file.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: not JSON ({error})") from None
     if not isinstance(found, dict):
         raise ValueError(f"{file}: not the config of a checkpoint, which is a JSON object")
@@ -125,7 +140,8 @@ def read_config(folder: Path) -> CheckpointConfig:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{file}: {where}: {first['msg']}") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{file}: {where}: {reason}" if where else f"{file}: {reason}") from None
 
 
 def find_weights(folder: Path, config: CheckpointConfig, ema: str | None = None) -> tuple[str, Path]:

@@ -213,5 +213,14 @@ def test_checkpoint_without_averages_is_not_exported(checkpoints: dict[str, Path
     assert bundle.read("README.md") == (folder / "README.md").read_bytes()
 
 
+def test_scale_beyond_a_graph_is_not_named(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "guided"
+    shutil.copytree(checkpoints["guided"], folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"guidance": {"min": 1, "max": 1e300, "default": 1}}))
+    with pytest.raises(ValueError, match=r"^[^\n]*config\.json: guidance: [^\n]*max[^\n]*$"):
+        export_(folder, tmp_path / "bundle")
+
+
 def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()

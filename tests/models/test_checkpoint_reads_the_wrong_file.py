@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,6 +108,11 @@ def cut_weights(folder: Path) -> None:
     file.write_bytes(file.read_bytes()[:-20])
 
 
+def folder_of_weights(folder: Path) -> None:
+    (folder / "ema-0.050.safetensors").unlink()
+    (folder / "ema-0.050.safetensors").mkdir()
+
+
 def other_network(folder: Path) -> None:
     other = build(MLPArchitecture(width=12, depth=1), (2,), 2, "any")
     write_weights(folder, "ema-0.050", other.state_dict())
@@ -129,6 +135,23 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "impossible": (edit_config(shape=[3, 8, 8]), "config.json", "network mlp needs points"),
     "not JSON": (lambda f: (f / "config.json").write_text("{"), "config.json", "not JSON"),
     "not text": (lambda f: (f / "config.json").write_bytes(b"\xff\xfe\x00"), "config.json", "not JSON"),
+    "endless": (lambda f: (f / "config.json").write_text("[" * 100_000), "config.json", "not JSON"),
+    "weights that are a folder": (folder_of_weights, "ema-0.050.safetensors", "it is a folder"),
+    "grid of another length": (
+        edit_config(grids={"4": [[1, 0, 1, 0]]}),
+        "config.json",
+        "the one called '4' has 1 jumps",
+    ),
+    "grid without a number": (edit_config(grids={"abc": [[1, 0, 1, 0]]}), "config.json", "the one called 'abc' has 1"),
+    "empty grid": (edit_config(grids={"0": []}), "config.json", "the one called '0' has 0 jumps"),
+    "scale out of range": (
+        edit_config(guidance={"min": 1, "max": 3, "default": 99}),
+        "config.json",
+        "got 1.0, 99.0, 3.0",
+    ),
+    "turned range": (edit_config(guidance={"min": 3, "max": 1, "default": 2}), "config.json", "needs min <= default"),
+    "no scale": (edit_config(guidance={"min": 1, "max": 3, "default": math.nan}), "config.json", "finite number"),
+    "no last time": (edit_config(t_max=math.nan), "config.json", "t_max: "),
     "not an object": (lambda f: (f / "config.json").write_text("[1]"), "config.json", "a JSON object"),
 }
 
@@ -138,7 +161,7 @@ def test_spoilt_checkpoint_loads(tmp_path: Path, name: str) -> None:
     spoil, file, message = SPOILT[name]
     save(tmp_path / "c")
     spoil(tmp_path / "c")
-    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+    with pytest.raises((ValueError, OSError)) as caught:
         load_checkpoint(tmp_path / "c")
     assert str(tmp_path / "c" / file) in str(caught.value)
     assert message in str(caught.value)

@@ -155,7 +155,7 @@ def _read_data_json(file: Path) -> tuple[dict[str, Any], DataJson]:
         raise FileNotFoundError(f"{file} does not exist; is {file.parent} a folder of `longjump data build`?")
     try:
         info = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not JSON: {error}") from error
     if not isinstance(info, dict):
         raise ValueError(f"{file} must be a JSON object")

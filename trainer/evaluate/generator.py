@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.runtime.grids import Grid, Span, Step
+from export.runtime.grids import Grid, Span, Step, check_grid
 
 if TYPE_CHECKING:
     import torch
 
     from export.runtime.bundle import Bundle
+    from models.checkpoint import CheckpointConfig
 
 BATCH = 64
 
@@ -88,6 +89,7 @@ def from_checkpoint(path: Path, ema: str | None, guidance: float | None, device:
         "device": device.type,
     }
     grids = {int(steps): tuple(Step(*jump) for jump in grid) for steps, grid in config.grids.items()}
+    check_grids(grids, config, folder / "config.json")
     size = (config.shape[1], config.shape[2])
     return Generator(
         folder.name,
@@ -101,6 +103,17 @@ def from_checkpoint(path: Path, ema: str | None, guidance: float | None, device:
         _hash(config.data),
         pictures,
     )
+
+
+def check_grids(grids: dict[int, Grid], config: CheckpointConfig, where: Path) -> None:
+    """Raise ValueError, naming the file, for no grids, and for one that the map cannot walk."""
+    if not grids:
+        raise ValueError(f"{where}: has no grids, so that there is nothing to draw samples with")
+    for steps, grid in grids.items():
+        try:
+            check_grid(grid, config.span, config.t_max)
+        except ValueError as error:
+            raise ValueError(f"{where}: the grid for {steps} steps: {error}") from None
 
 
 def from_bundle(

@@ -135,7 +135,7 @@ def test_an_altered_data_json_is_refused(alteration: str, tmp_path: Path) -> Non
     assert str(tmp_path / "toy") in str(raised.value)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"format": "1"}'])
+@pytest.mark.parametrize("content", ["{", "[]", pytest.param("[" * 100_000, id="endless"), '{"format": "1"}'])
 def test_a_data_json_that_is_none_is_refused(content: str, tmp_path: Path) -> None:
     write_dataset(tmp_path / "toy", BUILT)
     (tmp_path / "toy" / "data.json").write_text(content)

@@ -255,3 +255,25 @@ def test_steps_are_misread() -> None:
     assert read_steps(None, [1, 2, 3, 4, 8, 16], [1, 2, 4, 8]) == (1, 2, 4, 8)
     assert read_steps(None, [5], [1, 2]) == (5,)
     assert read_steps("4, 1,4", [1, 4], [1, 2]) == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("grids", "wanted"),
+    [
+        ({}, "config.json: has no grids"),
+        ({"1": [[0.5, 0, 1, 0]]}, "config.json: the grid for 1 steps: step 1 of 1"),
+        ({"1": [[1, 0.5, 1, 0]]}, "config.json: the grid for 1 steps: the grid ends at t=0.5"),
+    ],
+    ids=["none", "begins in between", "ends in between"],
+)
+def test_grid_leads_astray(
+    evaluate: Callable[..., tuple[int, str]], small: Small, tmp_path: Path, grids: dict[str, Any], wanted: str
+) -> None:
+    folder = tmp_path / "astray"
+    shutil.copytree(small.checkpoint, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"grids": grids}))
+    code, said = evaluate(folder, "--data", small.data)
+    assert code == 2
+    assert wanted in said
+    assert said.count("\n") == 1
