@@ -13,6 +13,7 @@ from typing import Any
 
 from export.runtime.external_data import external_tensors
 from export.runtime.manifest import MANIFEST_FILE, Manifest, build_manifest, read_manifest, write_manifest
+from export.runtime.target import write_named
 
 RUNNABLE = (".onnx", ".engine")
 """Suffixes of files that a runtime executes: a bundle may hold none that its manifest does not list."""
@@ -92,9 +93,8 @@ def write_bundle(
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary.mkdir()
     try:
-        for name, data in stored.items():
-            (temporary / name).write_bytes(data)
-        (temporary / MANIFEST_FILE).write_bytes(write_manifest(manifest))
+        for name, data in {**stored, MANIFEST_FILE: write_manifest(manifest)}.items():
+            write_named(temporary / name, data, out / name)
         open_bundle(temporary)
         if out.exists():
             out.rename(retired)

@@ -24,6 +24,14 @@ def check_target(out: Path) -> Path:
     return file
 
 
+def write_named(temporary: Path, data: bytes, out: Path) -> None:
+    """Write what is to become `out`. Raises OSError that names that: a person knows nothing of a temporary."""
+    try:
+        temporary.write_bytes(data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(out)) from None
+
+
 def write_file(out: Path, data: bytes) -> None:
     """Write one file, as `write_files` does."""
     write_files({out: data})
@@ -40,10 +48,7 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
             file = check_target(out)
             partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.tmp")
             ready.append((partial, file))
-            try:
-                partial.write_bytes(data)
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, str(out)) from None
+            write_named(partial, data, out)
         for partial, file in ready:
             partial.replace(file)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,19 @@ def test_a_failing_disk_leaves_nothing(parts, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(bundle_module, "write_manifest", full)
     with pytest.raises(OSError, match="No space"):
         write_bundle(tmp_path / "new", *parts)
+    assert [path.name for path in tmp_path.iterdir()] == ["original"]
+
+
+def test_a_full_disk_is_said_of_no_file(parts, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A limit on the size of files stands for the disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            write_bundle(tmp_path / "new", *parts)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert Path(error.value.filename).parent == tmp_path / "new"
     assert [path.name for path in tmp_path.iterdir()] == ["original"]
 
 
