@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from server.errands.errand import End, Errand
-from server.errands.store import Bounds, Full, Unreachable
+from server.errands.store import Bounds, Due, Full, Unreachable
 from server.fleet.connection import Redis
 from server.fleet.errands import SharedStore
 from server.fleet.keys import Keys
@@ -28,6 +28,8 @@ from .redis_server import RedisServer
 KEYS = Keys("test")
 REPLY = Reply(200, ((b"content-type", b"image/png"),), b"\x89PNG\n\x00")
 BOUNDS = Bounds(open=3, ttl=0.6, result_bytes=100_000)
+SENT = 1.5
+"""Seconds after which a message counts as not sent: longer than a busy machine takes to ask."""
 
 
 def take_in(api: Server, seed: int, **options: Any) -> str:
@@ -185,7 +187,15 @@ def test_oldest_goes_first_and_bounds_hold(tmp_path: Path) -> None:
 
 
 def test_message_is_sent_by_one_and_again_if_it_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.fleet.errands.SEND_SECONDS", 0.2)
+    monkeypatch.setattr("server.fleet.errands.SEND_SECONDS", SENT)
+
+    async def due_later(store: SharedStore) -> Due:
+        for _ in range(1500):
+            if found := await store.due(5):
+                (one,) = found
+                return one
+            await asyncio.sleep(0.02)
+        raise AssertionError("the message is never due again")
 
     async def use(server: RedisServer, one: SharedStore, other: SharedStore) -> None:
         told = Errand("1", "ann", {}, 1, "batch", False, 60.0, "https://example.com/", "whsec_x")
@@ -195,15 +205,12 @@ def test_message_is_sent_by_one_and_again_if_it_dies(tmp_path: Path, monkeypatch
         (due,) = await one.due(5)
         assert (due.record.errand, due.record.told, due.tries) == (told, "waiting", 1)
         assert not await other.due(5)
-        await asyncio.sleep(0.25)
-        (due,) = await other.due(5)  # the first died with it
-        assert due.tries == 2
-        await other.told("1", "waiting", 0.1)
+        assert (await due_later(other)).tries == 2  # the first died with it
+        await other.told("1", "waiting", SENT)
         assert not await one.due(5)
-        await asyncio.sleep(0.15)
-        assert len(await one.due(5)) == 1
+        await due_later(one)
         await one.told("1", "delivered")
-        await asyncio.sleep(0.25)
+        await asyncio.sleep(1.2 * SENT)
         assert not await other.due(5)
         record = await one.get("1")
         assert record is None or record.told == "delivered"
