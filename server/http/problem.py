@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE = "application/problem+json"
 
+LEAST_WAIT = 0.1
+"""Seconds that a client is told to wait at least: predicted waits may be microseconds, and whoever tries again after
+those does nothing else.
+"""
+
 TYPE_PREFIX = "urn:longjump:problem:"
 """Problem types are this and a short name; programs may branch on it."""
 
@@ -128,7 +133,7 @@ def refused(admission: Refused, deadline: float | None) -> Problem:
         asked = 1000 * (deadline or 0.0)
         detail = f"deadline_ms={asked:g} is less than the work takes on an idle server; give more time or fewer steps"
         return invalid([{"field": "deadline_ms", "value": f"{asked:g}", "detail": detail}])
-    wait, after = admission.predicted_wait, admission.retry_after
+    wait, after = admission.predicted_wait, max(admission.retry_after, LEAST_WAIT)
     if admission.reason == "deadline":
         limit = "the default deadline" if deadline is None else f"deadline_ms={1000 * deadline:g}"
         text = f"the wait is {wait:.3g} s now, too long for {limit}"

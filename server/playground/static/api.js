@@ -138,15 +138,16 @@ export function patience(error) {
   return Math.max(SHORTEST_WAIT, error.retryAfter ?? 1);
 }
 
-// What `work` gives. Where the server asks for patience (429, 503) it is done again after as long as it says, and
-// `onWait(refused, seconds)` is told before each wait.
+// What `work` gives. Where the server asks for patience (429, 503) it is done again after as long as it says, and each
+// time after twice as long at least: what it foresees may be too short. `onWait(refused, seconds)` is told before each.
 export async function patiently(work, signal, onWait) {
   for (let left = PATIENCE; ; left--) {
     try {
       return await work();
     } catch (error) {
-      const seconds = patience(error);
-      if (seconds === null || seconds > LONGEST_WAIT || left <= 0) throw error;
+      const asked = patience(error);
+      if (asked === null || asked > LONGEST_WAIT || left <= 0) throw error;
+      const seconds = Math.max(asked, SHORTEST_WAIT * 2 ** (PATIENCE - left));
       onWait(error, seconds);
       await pause(seconds, signal);
     }
