@@ -68,7 +68,7 @@ PLANS = {
             name="fashion-mnist",
             build=("fashion-mnist",),
             network=("width=64", "depth=4", "heads=2"),
-            images=16_000,
+            images=32_000,
             batch=32,
             samples=1000,
             real=(4000, 2000),

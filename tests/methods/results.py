@@ -197,7 +197,7 @@ def warning(found: Sequence[Cell]) -> list[str]:
     plan = found[0].plan
     return [
         f"**{plan.images // plan.batch} steps of {plan.batch} pictures are too few for any method to learn its "
-        f"classes**: of the samples below at most {best:.0%} are of the class asked for, of real pictures {real:.0%} "
+        f"classes**: of the samples below at most {best:.1%} are of the class asked for, of real pictures {real:.1%} "
         f"(by chance 1 in {len(dataset(plan).classes)}). The figures compare how far each method is on its way; "
         "they do not say which one is the best in the end.",
         "",
@@ -220,7 +220,7 @@ def page(chosen: Sequence[str]) -> str:
         *(warning(cells(plan, chosen)) if plan.data.is_dir() else []),
         f"`make results` wrote this on {datetime.now(UTC):%Y-%m-%d} on {machine}, {platform.system()}, Python "
         f"{platform.python_version()}{when if dates else ''}, one or two at a time, each with one thread, beside "
-        "other work, so that CPU times are high and only their ratios tell something. Do not edit. "
+        "other work: the CPU times say little, the arithmetic was counted. Do not edit. "
         "[choosing-a-method.md](choosing-a-method.md) says what follows from it.",
         "",
         f"**Not FID**: {NOT_FID}.",
