@@ -28,6 +28,8 @@ from .redis_server import RedisServer
 KEYS = Keys("test")
 REPLY = Reply(200, ((b"content-type", b"image/png"),), b"\x89PNG\n\x00")
 BOUNDS = Bounds(open=3, ttl=0.6, result_bytes=100_000)
+LEASE = 3.0
+"""Seconds for which others leave a job alone: its parts are longer than a busy machine takes to ask."""
 SENT = 1.5
 """Seconds after which a message counts as not sent: longer than a busy machine takes to ask."""
 
@@ -111,7 +113,7 @@ def with_stores(folder: Path, use: Callable[[RedisServer, SharedStore, SharedSto
         redis = Redis(Where(server.url), "test", print)
         pipe, large = Pipe(redis), Pipe(redis)
         running = [asyncio.create_task(one.run()) for one in (pipe, large)]
-        one, other = (SharedStore(pipe, large, KEYS, name, BOUNDS, lease=0.3) for name in ("one", "other"))
+        one, other = (SharedStore(pipe, large, KEYS, name, BOUNDS, lease=LEASE) for name in ("one", "other"))
         await use(server, one, other)
         for task in running:
             task.cancel()
@@ -129,11 +131,11 @@ def test_the_first_end_counts(tmp_path: Path) -> None:
         (taken,) = await one.take(5)
         assert (taken.errand, taken.attempts) == (errand(1), 1)
         assert not await other.take(5)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.6 * LEASE)
         assert not await one.keep(["1"])
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.6 * LEASE)
         assert not await other.take(5)  # it was kept
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.6 * LEASE)
         (taken,) = await other.take(5)  # the first is frozen
         assert taken.attempts == 2
         assert list(await one.keep(["1"])) == ["1"]
