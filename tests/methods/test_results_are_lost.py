@@ -100,7 +100,7 @@ def test_hopeless_runs_are_compared_without_a_word(plan: Plan, right: float, war
     cell.figures.write_text(json.dumps(found))
     said = "".join(results.warning([Cell("imf", plan), cell]))
     assert ("4 steps of 16 pictures are too few for any method to learn its classes" in said) is warned
-    assert ("at most 30%" in said) is warned
+    assert ("at most 30.0%" in said) is warned
 
 
 @pytest.mark.parametrize(
