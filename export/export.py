@@ -304,7 +304,7 @@ def _extras(folder: Path, config: CheckpointConfig, sha256: str, default: bool) 
     """What travels with the graphs: the resolved recipe, and what the checkpoint shows a person of these weights."""
     import yaml
 
-    from models.card import without_evaluation
+    from models.card_section import without_evaluation
 
     extras: dict[str, bytes | Path] = {"recipe.yaml": yaml.safe_dump(config.recipe, sort_keys=False).encode()}
     left = {file for told, files in OF_MEASURED_WEIGHTS.items() if _measured(folder / told) != sha256 for file in files}

@@ -150,7 +150,7 @@ def keep(
 ) -> None:
     """Write the grids where a model has them, the config last, and say where."""
     from export.runtime.target import write_files
-    from models.card import without_evaluation
+    from models.card_section import without_evaluation
     from models.checkpoint import load_checkpoint, read_config
     from trainer.card import SAMPLES_FILE, samples_of
     from trainer.evaluate.command import CARD, PANEL, RESULTS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.card import HEADING, with_evaluation
+from models.card_section import HEADING, with_evaluation
 
 COLUMNS = {
     "fid": "FID",
