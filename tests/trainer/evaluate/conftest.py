@@ -66,9 +66,12 @@ class Small(NamedTuple):
     bundle: Path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def small(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Any]) -> Small:
-    """Two training steps, so that the pictures are noise of some kind; grey, 40 training and 24 test pictures."""
+    """Two training steps, so that the pictures are noise of some kind; grey, 40 training and 24 test pictures.
+
+    Each test has its own copy, since eval and grids write into the checkpoint that they measure.
+    """
     from export.export import export
     from trainer.data.arrays import Split
     from trainer.data.dataset import open_dataset
