@@ -7,6 +7,7 @@ shown.
 from __future__ import annotations
 
 import argparse
+import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Verify and print; 0, or ValueError and OSError that say what is wrong with the bundle."""
     from export.runtime.bundle import open_bundle
-    from export.runtime.manifest import write_manifest
 
     manifest = open_bundle(args.bundle).manifest
-    print(write_manifest(manifest).decode(), end="") if args.json else print(describe(manifest))
+    # As ASCII: a foreign bundle's text may hold what speaks to a terminal.
+    print(json.dumps(manifest.model_dump(mode="json"), indent=1) if args.json else describe(manifest))
     return 0
 
 

@@ -52,7 +52,9 @@ def open_bundle(path: str | os.PathLike[str], engines: bool = True) -> Bundle:
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a bundle: a bundle is a folder with a {MANIFEST_FILE}")
     if not (folder / MANIFEST_FILE).exists():
-        raise FileNotFoundError(f"{folder} is not a bundle: it has no {MANIFEST_FILE}")
+        of_training = any(folder.glob("*.safetensors")) or any(folder.glob("step-*"))
+        hint = f"; it is of a training: `longjump export {folder} --out BUNDLE` makes one" if of_training else ""
+        raise FileNotFoundError(f"{folder} is not a bundle: it has no {MANIFEST_FILE}{hint}")
     where = _inside(folder, MANIFEST_FILE)
     if where.stat().st_size > MANIFEST_LIMIT:
         raise ValueError(f"{where} is larger than {MANIFEST_LIMIT} bytes; it is not a bundle's manifest")
@@ -114,7 +116,7 @@ def check_free(out: str | os.PathLike[str], replace: bool = False) -> None:
     if not out.exists() and not out.is_symlink():
         return
     if not replace:
-        raise FileExistsError(f"{out} exists; remove it, give another --out, or replace it with --force")
+        raise FileExistsError(f"{out} exists; remove it, give another name, or replace it with --force")
     if out.is_symlink() or not (out / MANIFEST_FILE).is_file():
         raise FileExistsError(f"{out} exists and is not a bundle, so --force does not replace it")
 

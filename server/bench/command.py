@@ -28,6 +28,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from export.runtime.bundle import open_bundle
+from export.runtime.target import check_target
 from server import serve
 from server.arguments import positive
 from server.bench import engines, idle, kill, launch, memory, mixed, overload, throughput
@@ -132,10 +133,7 @@ def check_json(file: Path | None, only: Sequence[str] | None) -> None:
         return
     if only is not None and "engines" not in only:
         raise ValueError(f"--json {file} is for the times of engines; add them: --only {' '.join(only)} engines")
-    if file.is_dir():
-        raise IsADirectoryError(f"--json {file} is a folder; give the file to write")
-    if not file.parent.is_dir():
-        raise FileNotFoundError(f"--json {file}: there is no folder {file.parent}")
+    check_target(file)
 
 
 def _undisturbed(measure: Callable[[Setup], list[Target]], setup: Setup) -> list[Target]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from export.runtime.target import write_file
 from server.bench.contenders import environment
 from server.bench.figures import Target
 from server.bench.floor import BATCHES
@@ -67,7 +68,7 @@ def measure(setup: Setup) -> list[Target]:
         raise OSError(f"the measurement of engines ended with {ran.returncode}")
     report = json.loads(ran.stdout)
     if setup.json is not None:
-        setup.json.write_text(json.dumps(report, indent=1) + "\n")
+        write_file(setup.json, (json.dumps(report, indent=1) + "\n").encode())
     machine = report["machine"]
     rounds = report["rounds"]
     print(f"engines, {setup.threads} threads, {rounds} rounds in turn: medians; decode, PNG, encoder to z in ms")

@@ -155,8 +155,17 @@ def test_what_is_no_bundle_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError, match="a bundle is a folder"):
         open_bundle(tmp_path / "file")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"it has no manifest\.json"):
+    with pytest.raises(FileNotFoundError, match=r"it has no manifest\.json$"):
         open_bundle(tmp_path / "empty")
+
+
+def test_training_is_told_how_it_becomes_a_bundle(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run" / "step-00000010"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "model.safetensors").write_bytes(b"")
+    for folder in (checkpoint.parent, checkpoint):
+        with pytest.raises(FileNotFoundError, match=f"`longjump export {folder} --out BUNDLE` makes one"):
+            open_bundle(folder)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[1]", b"\xff", b"[" * 100_000, b'{"digest": NaN}'])

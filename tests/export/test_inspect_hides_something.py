@@ -73,6 +73,10 @@ def test_bundle_speaks_to_the_terminal(make_bundle: Callable, capsys: pytest.Cap
     assert all(line.isprintable() for line in shown.split("\n"))
     for text in (r"CC0\x1b[2K", r"toy\rlicence     MIT", r"a\nb = \u202e\x9b", "é = 日本"):
         assert text in shown
+    assert longjump.main(["inspect", str(bundle.path), "--json"]) == 0
+    shown = capsys.readouterr().out
+    assert all(line.isprintable() for line in shown.split("\n"))
+    assert json.loads(shown)["provenance"] == spoken["provenance"]
 
 
 def test_json_is_the_manifest(make_bundle: Callable, capsys: pytest.CaptureFixture[str]) -> None:

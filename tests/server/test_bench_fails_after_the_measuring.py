@@ -30,8 +30,9 @@ def _nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("file", "only", "reason"),
     [
-        ("nowhere/x.json", (), "nowhere/x.json: there is no folder {}/nowhere"),
-        ("nowhere/x.json", ("engines",), "there is no folder {}/nowhere"),
+        ("nowhere/x.json", (), "{}/nowhere is not a folder, so x.json cannot be written into it"),
+        ("nowhere/x.json", ("engines",), "{}/nowhere is not a folder, so x.json cannot be written into it"),
+        ("/dev/null", ("engines",), "/dev/null is no ordinary file"),
         (".", ("engines", "idle"), "is a folder; give the file to write"),
         ("x.json", ("idle", "kill"), "is for the times of engines; add them: --only idle kill engines"),
     ],
