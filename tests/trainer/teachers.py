@@ -13,8 +13,13 @@ from trainer.stream import z_shape
 
 
 def teachers_for(recipe: Recipe, dataset: Dataset) -> Lenders:
-    """What the recipe's method must be given on this data: a teacher, and a weak one where it has autoguidance."""
-    if recipe.objective.teacher != "required":
+    """What the recipe's method must be given on this data, and a weak teacher where it has autoguidance.
+
+    A method that may have a teacher is given one where no row learns from the data, for then it learns from that alone.
+    """
+    times = getattr(recipe.objective, "times", None)
+    alone = recipe.objective.teacher == "optional" and getattr(times, "jumps", 0) == 1
+    if recipe.objective.teacher != "required" and not alone:
         return NOBODY
     weak = getattr(recipe.objective, "autoguidance", None) is not None
     return Lenders(random_teacher(dataset), random_teacher(dataset, seed=1) if weak else None)

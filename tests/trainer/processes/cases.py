@@ -62,6 +62,7 @@ def cases() -> dict[str, Recipe]:
         "augmented": case("dit", {"method": "meanflow"}, data={"augment": {"probability": 0.5}}),
         "adversary": case("dit", {"method": "ctm", "count": 4, "adversary": {"start_step": 2, "width": 8}}),
         "head": case("dit", {"method": "imf", "velocity": "head", "guidance": {"range": [1, 8]}}),
+        "taught": case("dit", {"method": "split-meanflow", "times": {"jumps": 1.0}}),
         "few jumps": case("mlp", {"method": "meanflow", "times": {"jumps": 1 / BATCH}}),
     }
 
